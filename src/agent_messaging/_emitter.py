@@ -1,0 +1,177 @@
+"""How a run decides its events: encoded, allowed by the lifecycle, posted and counted."""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, final
+
+from agent_messaging._events import (
+    AgentStarted,
+    RunEvent,
+    TerminalEvent,
+    ToolCompleted,
+    ToolExecuting,
+    ToolStatus,
+)
+from agent_messaging._lifecycle import RunLifecycle, RunState
+from agent_messaging._messages import MessageType
+from agent_messaging._outbox import Outbox
+from agent_messaging._stats import Statistics
+from agent_messaging.dialects.native import NativeDialect, NativeRunEncoder
+
+__all__ = ["Clock", "RunEmitter"]
+
+_TERMINAL: Final = frozenset(
+    {MessageType.AGENT_COMPLETED, MessageType.AGENT_FAILED, MessageType.AGENT_CANCELLED}
+)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """Where time comes from: ``wall`` in Unix seconds, ``monotonic`` in seconds."""
+
+    wall: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+
+
+@final
+class RunEmitter:
+    """One run's events on their way to one connection; bound to its user, thread and run.
+
+    What an agent emits goes through `emit` and `relay`, which refuse when the connection takes
+    no more. What the code around it decides goes through `decide`, whatever became of the
+    transport.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_encode_payload",
+        "_encoder",
+        "_outbox",
+        "_started_at",
+        "_statistics",
+        "lifecycle",
+    )
+
+    def __init__(
+        self,
+        encoder: NativeRunEncoder,
+        dialect: NativeDialect,
+        outbox: Outbox,
+        statistics: Statistics,
+        clock: Clock,
+    ) -> None:
+        self.lifecycle = RunLifecycle()
+        self._encoder = encoder
+        self._encode_payload = dialect.encode_payload
+        self._outbox = outbox
+        self._statistics = statistics
+        self._clock = clock
+        self._started_at = 0.0
+
+    @property
+    def failed(self) -> bool:
+        """Whether the transport failed."""
+        return self._outbox.failed
+
+    @property
+    def websocket(self) -> object:
+        """The host's websocket."""
+        return self._outbox.websocket
+
+    @property
+    def elapsed_ms(self) -> int:
+        """Milliseconds since the run started."""
+        return self._since(self._started_at)
+
+    # What an agent emits.
+
+    def emit(self, event: RunEvent) -> Awaitable[None]:
+        """Check the transport, then `decide`."""
+        self._outbox.check()
+        return self.decide(event)
+
+    def complete_tool(
+        self, tool_call_id: str, status: ToolStatus, result: object, error: str | None
+    ) -> Awaitable[None]:
+        """Emit the end of a tool call, with the name and the duration that belong to it."""
+        name, started_at = self.lifecycle.open_tools.get(tool_call_id, ("", 0.0))
+        return self.emit(
+            ToolCompleted(
+                tool_call_id=tool_call_id,
+                tool_name=name,
+                status=status,
+                result=result,
+                error=error,
+                duration_ms=self._since(started_at),
+            )
+        )
+
+    def relay(
+        self, kind: MessageType, payload: Mapping[str, object], tool_call_id: str | None
+    ) -> Awaitable[None]:
+        """Emit a payload of another making; an end interrupts the open tool calls first."""
+        self._outbox.check()
+        if kind in _TERMINAL and self.lifecycle.state is not RunState.DONE:
+            self._interrupt_tools()
+        posted = self._commit(kind, payload, tool_call_id, str(payload.get("tool_name", "")))
+        if kind is MessageType.AGENT_STARTED:
+            self._started_at = self._clock.monotonic()
+        return posted
+
+    # What the code around the agent decides.
+
+    def start(self, message_id: str, agent: str) -> None:
+        """Decide the start."""
+        self._started_at = self._clock.monotonic()
+        self.decide(AgentStarted(message_id=message_id, agent=agent))
+
+    def end(self, event: TerminalEvent) -> None:
+        """Interrupt the open tool calls, and decide the end."""
+        self._interrupt_tools()
+        self.decide(event)
+
+    def decide(self, event: RunEvent) -> Awaitable[None]:
+        """Encode the payload, move the lifecycle, post the frame; in this order, or not at all."""
+        if isinstance(event, ToolExecuting):
+            return self._commit(event.type, event.payload(), event.tool_call_id, event.tool_name)
+        if isinstance(event, ToolCompleted):
+            return self._commit(event.type, event.payload(), event.tool_call_id)
+        return self._commit(event.type, event.payload())
+
+    def _commit(
+        self,
+        kind: MessageType,
+        payload: Mapping[str, object],
+        tool_call_id: str | None = None,
+        tool_name: str = "",
+    ) -> Awaitable[None]:
+        text = self._encode_payload(payload)
+        clock = self._clock
+        timestamp = clock.wall()
+        seq = self.lifecycle.advance(kind, clock.monotonic(), tool_call_id, tool_name)
+        frame = self._encoder.encode(kind, text, seq, timestamp)
+        return self._outbox.post(frame, kind, self._receipt)
+
+    def _receipt(self, kind: MessageType, accepted: bool) -> None:
+        if accepted:
+            self.lifecycle.deliver(kind)
+            self._statistics.sent(kind)
+        else:
+            self._statistics.undelivered()
+
+    def _interrupt_tools(self) -> None:
+        for tool_call_id, (name, started_at) in tuple(self.lifecycle.open_tools.items()):
+            self.decide(
+                ToolCompleted(
+                    tool_call_id=tool_call_id,
+                    tool_name=name,
+                    status="interrupted",
+                    error="The run ended before the tool did.",
+                    duration_ms=self._since(started_at),
+                )
+            )
+
+    def _since(self, start: float) -> int:
+        return int((self._clock.monotonic() - start) * 1000)

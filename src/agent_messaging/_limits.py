@@ -1,0 +1,49 @@
+"""Every bound of the package, in one place."""
+
+from dataclasses import dataclass
+from typing import Final, final
+
+from typing_extensions import TypeIs
+
+__all__ = ["DEFAULT_LIMITS", "ID_LENGTH", "Limits", "is_id"]
+
+#: Ids are keys in logs, databases and headers; 128 holds a UUID, a URN of one and a prefix.
+ID_LENGTH: Final = 128
+
+
+def is_id(value: object) -> TypeIs[str]:
+    """Whether ``value`` can be an id: a string of 1 to 128 printable characters."""
+    return isinstance(value, str) and 0 < len(value) <= ID_LENGTH and value.isprintable()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The bounds on what comes in and on what waits to go out.
+
+    Raises:
+        ValueError: a bound is not a positive integer.
+    """
+
+    #: Bytes of one inbound frame. A long prompt with a pasted file fits; an upload does not.
+    frame_bytes: int = 256 * 1024
+    #: Nesting of one inbound frame. Forms and tool arguments rarely pass 10.
+    json_depth: int = 32
+    #: Characters of one inbound JSON number: an exact double takes 17, a 256-bit integer 78.
+    number_length: int = 128
+    #: Bytes of one outbound payload. Browsers and proxies commonly refuse frames beyond 1 MiB.
+    payload_bytes: int = 1024 * 1024
+    #: Frames waiting for one connection before awaiting an event waits for room.
+    outbox_frames: int = 256
+    #: Frames waiting for one connection before an event that nobody awaited is refused.
+    #: Well above ``outbox_frames``, since every sub-task of an agent may hold one.
+    outbox_overrun: int = 4096
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            bound: object = getattr(self, name)
+            if type(bound) is not int or bound < 1:
+                raise ValueError(f"Limits.{name} must be a positive integer, not {bound!r}")
+
+
+DEFAULT_LIMITS: Final = Limits()

@@ -1,0 +1,355 @@
+"""The one writer to a host's ``send``: bounded, ordered, and cut by no run's cancellation."""
+
+import asyncio
+import inspect
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Generator
+from contextvars import copy_context
+from heapq import heappop, heappush
+from typing import Final, Protocol, TypeAlias, cast, final
+
+from agent_messaging._errors import ConfigurationError, OutboxFullError, TransportError
+from agent_messaging._limits import Limits
+from agent_messaging._log import log
+from agent_messaging._messages import MessageType
+
+__all__ = [
+    "ACCEPTED",
+    "Outbox",
+    "OutboxPool",
+    "SendsAny",
+    "SendsStr",
+    "SendsText",
+    "Transport",
+    "WebSocketLike",
+    "as_transport",
+]
+
+_logger: Final = logging.getLogger("agent_messaging.outbox")
+
+#: Sends one text frame; it has gone out when the call returns, and failed when it raises.
+Transport: TypeAlias = Callable[[str], Awaitable[object]]
+
+
+class SendsText(Protocol):
+    """A socket as Starlette's and FastAPI's."""
+
+    def send_text(self, data: str, /) -> Awaitable[object]:
+        """Send one text frame."""
+        ...
+
+
+class SendsStr(Protocol):
+    """A socket as aiohttp's."""
+
+    def send_str(self, data: str, /) -> Awaitable[object]:
+        """Send one text frame."""
+        ...
+
+
+class SendsAny(Protocol):
+    """A socket as websockets' and Channels'."""
+
+    def send(self, data: str, /) -> Awaitable[object]:
+        """Send one text frame."""
+        ...
+
+
+#: What `as_transport` knows.
+WebSocketLike: TypeAlias = Transport | SendsText | SendsStr | SendsAny
+
+
+def as_transport(websocket: WebSocketLike) -> Transport:
+    """The way to send one text frame over ``websocket``.
+
+    An object is asked for ``send_text``, ``send_str`` and ``send``, in this order, since
+    Starlette's own ``send`` takes ASGI dictionaries; anything else that can be called is taken
+    for an async callable of one text frame.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    for name in ("send_text", "send_str", "send"):
+        method: object = getattr(websocket, name, None)
+        if callable(method):
+            return _checked(method, f"{type(websocket).__name__}.{name}")
+    if callable(websocket):
+        return _checked(websocket, getattr(websocket, "__qualname__", type(websocket).__name__))
+    raise ConfigurationError(
+        "a websocket is an async callable of one text frame, or has async send_text, send_str "
+        f"or send; {type(websocket).__name__} is and has none"
+    )
+
+
+def _checked(send: Callable[..., object], name: str) -> Transport:
+    # A plain function may still return an awaitable; one that blocks on a socket does not, and
+    # the frequent mistake, a class instead of an object, is seen here.
+    if inspect.isclass(send):
+        raise ConfigurationError(f"a websocket is an object, not the class {name}")
+    return cast("Transport", send)
+
+
+class _Accepted:
+    """What awaiting an event costs while there is room: nothing."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[object, None, None]:
+        return iter(())  # type: ignore[return-value] # a generator to the type, an iterator to await
+
+
+#: Awaiting it returns at once.
+ACCEPTED: Final = _Accepted()
+
+#: Told for each frame whether the transport accepted it.
+Receipt: TypeAlias = Callable[[MessageType, bool], None]
+
+
+@final
+class Outbox:
+    """The frames on their way to one connection.
+
+    A writer task exists only while frames wait. It runs in the context in which the outbox was
+    made, so that nothing a run sets reaches it.
+
+    Not for hosts: a handler makes and keeps them.
+    """
+
+    __slots__ = (
+        "_context",
+        "_error",
+        "_limits",
+        "_loop",
+        "_posted",
+        "_queue",
+        "_release",
+        "_send",
+        "_sent",
+        "_ties",
+        "_waiters",
+        "_writer",
+        "users",
+        "websocket",
+    )
+
+    def __init__(
+        self, websocket: WebSocketLike, limits: Limits, release: Callable[[], object]
+    ) -> None:
+        self.websocket = websocket
+        #: The messages in work that may still post; the pool keeps the outbox for them.
+        self.users = 0
+        self._send = as_transport(websocket)
+        self._limits = limits
+        self._release = release
+        self._loop = asyncio.get_running_loop()
+        self._context = copy_context()
+        self._queue: deque[tuple[str, MessageType, Receipt]] = deque()
+        self._posted = 0
+        self._sent = 0
+        self._error: BaseException | None = None
+        self._writer: asyncio.Task[None] | None = None
+        # A heap: what must be sent, a tie-breaker, and who waits for it.
+        self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._ties = 0
+
+    @property
+    def failed(self) -> bool:
+        """Whether the transport failed; nothing is sent after that."""
+        return self._error is not None
+
+    def leave(self) -> None:
+        """One user less; the pool forgets the outbox when nobody may post and nothing waits."""
+        self.users -= 1
+        if not self.users and self._writer is None:
+            self._release()
+
+    def check(self) -> None:
+        """See that an agent's event can be taken.
+
+        Raises:
+            TransportError: the transport failed.
+            OutboxFullError: events were emitted without awaiting them until no more can wait.
+        """
+        if self._error is not None:
+            raise TransportError("the connection takes no more frames") from self._error
+        if len(self._queue) >= self._limits.outbox_overrun:
+            raise OutboxFullError(
+                f"{len(self._queue)} frames wait for the connection; await the emits"
+            )
+
+    def post(self, frame: str, kind: MessageType, receipt: Receipt) -> Awaitable[None]:
+        """Put one frame behind those that wait; awaiting the result waits while it is full.
+
+        The frame goes out whether or not the result is awaited. After the transport failed it
+        goes nowhere, which its receipt says.
+        """
+        if self._error is not None:
+            receipt(kind, False)
+            return ACCEPTED
+        self._queue.append((frame, kind, receipt))
+        self._posted += 1
+        if self._writer is None:
+            self._start()
+        if len(self._queue) <= self._limits.outbox_frames:
+            return ACCEPTED
+        return _Room(self)
+
+    async def settle(self, timeout: float) -> asyncio.CancelledError | None:
+        """Wait until all that was posted so far is sent, the transport failed, or ``timeout``.
+
+        In seconds. One cancellation meanwhile is returned, for the caller to raise when its
+        work is done; a second one ends the waiting. Neither ends the sending.
+        """
+        target = self._posted
+        cancelled: asyncio.CancelledError | None = None
+        if self._settled(target):
+            return None
+        try:
+            # The writer runs before this task does again, and most transports accept at once.
+            await asyncio.sleep(0)
+        except asyncio.CancelledError as error:
+            cancelled = error
+        deadline = self._loop.time() + timeout
+        while not self._settled(target):
+            remaining = deadline - self._loop.time()
+            if remaining <= 0:
+                log(_logger, logging.WARNING, "outbox_unsettled", {"frames": target - self._sent})
+                break
+            try:
+                await asyncio.wait([self._waiter(target)], timeout=remaining)
+            except asyncio.CancelledError as error:
+                if cancelled is not None:
+                    return error
+                cancelled = error
+        return cancelled
+
+    async def room(self) -> None:
+        """Wait while the outbox is full."""
+        target = self._posted - self._limits.outbox_frames
+        while not self._settled(target):
+            await self._waiter(target)
+
+    async def aclose(self, timeout: float) -> None:
+        """Wait for what is left, at most ``timeout`` seconds; then end the writer."""
+        cancelled = await self.settle(timeout)
+        writer = self._writer
+        if writer is not None:
+            writer.cancel()
+            # Bounded too: a send that swallows its cancellation must not hold the close.
+            await asyncio.wait([writer], timeout=timeout)
+        if cancelled is not None:
+            raise cancelled
+
+    def _settled(self, target: int) -> bool:
+        return self._sent >= target or self._error is not None
+
+    def _waiter(self, target: int) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._ties += 1
+        heappush(self._waiters, (target, self._ties, future))
+        return future
+
+    def _start(self) -> None:
+        if self._loop.is_closed():
+            self._fail(RuntimeError("the event loop is closed"))
+            return
+        self._writer = self._loop.create_task(
+            self._write(), name="agent_messaging outbox", context=self._context
+        )
+        # Not a finally in the writer: one cancelled before its first step has none.
+        self._writer.add_done_callback(self._written)
+
+    async def _write(self) -> None:
+        queue = self._queue
+        send = self._send
+        while queue:
+            frame, kind, receipt = queue[0]
+            await send(frame)
+            queue.popleft()
+            self._sent += 1
+            receipt(kind, True)
+            if self._waiters:
+                self._wake()
+
+    def _written(self, writer: asyncio.Task[None]) -> None:
+        self._writer = None
+        if writer.cancelled():
+            self._fail(asyncio.CancelledError())
+        elif (error := writer.exception()) is not None:
+            self._fail(error)
+        elif self._queue:
+            self._start()
+            return
+        if not self.users:
+            self._release()
+
+    def _fail(self, error: BaseException) -> None:
+        self._error = error
+        log(
+            _logger,
+            logging.INFO,
+            "transport_failed",
+            {"error": type(error).__name__, "undelivered": len(self._queue)},
+        )
+        while self._queue:
+            _, kind, receipt = self._queue.popleft()
+            receipt(kind, False)
+        self._wake()
+
+    def _wake(self) -> None:
+        waiters = self._waiters
+        while waiters and self._settled(waiters[0][0]):
+            future = heappop(waiters)[2]
+            if not future.done():
+                future.set_result(None)
+
+
+@final
+class _Room:
+    """Waits for room when awaited; left alone, it leaves nothing behind."""
+
+    __slots__ = ("_outbox",)
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+
+    def __await__(self) -> Generator[object, None, None]:
+        return self._outbox.room().__await__()
+
+
+@final
+class OutboxPool:
+    """The outboxes in use, one for each connection, so that no two writers share a socket."""
+
+    __slots__ = ("_limits", "_outboxes")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._outboxes: dict[object, Outbox] = {}
+
+    def acquire(self, websocket: WebSocketLike) -> Outbox:
+        """The connection's outbox; call its `leave` when no more will be posted.
+
+        Raises:
+            ConfigurationError: ``websocket`` is nothing that `as_transport` knows.
+        """
+        key = _identity(websocket)
+        outbox = self._outboxes.get(key)
+        if outbox is None:
+            outbox = Outbox(websocket, self._limits, lambda: self._outboxes.pop(key, None))
+            self._outboxes[key] = outbox
+        outbox.users += 1
+        return outbox
+
+    async def aclose(self, timeout: float) -> None:
+        """Wait for what is left on every connection, at most ``timeout`` seconds; then end it."""
+        async with asyncio.TaskGroup() as closing:
+            for outbox in list(self._outboxes.values()):
+                closing.create_task(outbox.aclose(timeout))
+
+
+def _identity(websocket: object) -> object:
+    """What is the same for the same connection: bound methods are made anew at each access."""
+    owner: object = getattr(websocket, "__self__", None)
+    return id(websocket) if owner is None else (id(owner), getattr(websocket, "__name__", None))

@@ -1,0 +1,322 @@
+"""One run: what an agent holds, and the code around it that decides the end."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType, TracebackType
+from typing import Final, NamedTuple, Self, cast, final
+
+from agent_messaging._emitter import RunEmitter
+from agent_messaging._errors import AgentError, ErrorCode, LifecycleError, PayloadError
+from agent_messaging._events import (
+    AgentCancelled,
+    AgentCompleted,
+    AgentEvent,
+    AgentFailed,
+    AgentProgress,
+    AgentResponseChunk,
+    AgentThinking,
+    TerminalEvent,
+    ToolCompleted,
+    ToolExecuting,
+)
+from agent_messaging._lifecycle import GoldenPathReport, RunState
+from agent_messaging._messages import Message, MessageType
+
+__all__ = ["NO_METADATA", "Agent", "Run", "RunContext", "RunOutcome", "ToolCall", "execute"]
+
+NO_METADATA: Final[Mapping[str, object]] = MappingProxyType({})
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunContext:
+    """Whose run it is; every id in it comes from the host or the library, never from a guess.
+
+    Attributes:
+        user_id: the host's authenticated user.
+        thread_id: the conversation, the client's or a new one.
+        run_id: this run, new for each accepted message.
+        message_id: the message that is worked on, the client's or a new one.
+        connection_id: the connection that it came by; None in a handler that is called directly.
+        metadata: whatever the host handed in with the message.
+    """
+
+    user_id: str
+    thread_id: str
+    run_id: str
+    message_id: str
+    connection_id: str | None = None
+    metadata: Mapping[str, object] = field(default_factory=lambda: NO_METADATA)
+
+
+@final
+class Run:
+    """What an agent holds: the request, and the only way to emit to its user.
+
+    Emitting happens when the method is called, so that ``seq`` is the order of the calls, also
+    from sub-tasks. Awaiting the result waits while the connection's outbox is full; always do.
+
+    Every method that emits raises `LifecycleError`, the event may not come here;
+    `PayloadError`, it will not encode; `OutboxFullError`, too many events were emitted without
+    awaiting them; `TransportError`, the connection is gone and the run ends as cancelled. After
+    each of them the run is as it was before the call, and usable.
+
+    Attributes:
+        context: whose run it is.
+        message: the message that started it.
+        request: the text that the user sent.
+    """
+
+    __slots__ = ("_calls", "_emitter", "context", "message", "request")
+
+    def __init__(
+        self, context: RunContext, message: Message, request: str, emitter: RunEmitter
+    ) -> None:
+        self.context = context
+        self.message = message
+        self.request = request
+        self._emitter = emitter
+        self._calls = 0
+
+    @property
+    def report(self) -> GoldenPathReport:
+        """What the run decided and the transport accepted up to now."""
+        return self._emitter.lifecycle.report()
+
+    @property
+    def websocket(self) -> object:
+        """The host's websocket, for what it has beside sending, as Starlette's ``app.state``.
+
+        What is sent on it past the run is in no one's order and no one's count.
+        """
+        return self._emitter.websocket
+
+    def thinking(self, text: str) -> Awaitable[None]:
+        """Tell the user what the agent is about."""
+        return self._emitter.emit(AgentThinking(text=text))
+
+    def chunk(self, text: str) -> Awaitable[None]:
+        """Send the next piece of the answer."""
+        return self._emitter.emit(AgentResponseChunk(text=text))
+
+    def progress(self, name: str, data: object = None) -> Awaitable[None]:
+        """Send an event of your own: a name and any JSON data."""
+        return self._emitter.emit(AgentProgress(name=name, data=data))
+
+    def tool(
+        self, name: str, arguments: object = None, *, tool_call_id: str | None = None
+    ) -> "ToolCall":
+        """A tool call for ``async with``: tool_executing at its start, tool_completed at its end.
+
+        ``arguments`` is any JSON value. Without a ``tool_call_id`` it is ``call_1``, ``call_2``
+        and so on, unique in the run.
+        """
+        if tool_call_id is None:
+            self._calls += 1
+            tool_call_id = f"call_{self._calls}"
+        return ToolCall(self, tool_call_id, name, arguments)
+
+    def tool_executing(
+        self, tool_call_id: str, tool_name: str, arguments: object = None
+    ) -> Awaitable[None]:
+        """Say that a tool call began, where `tool` does not fit; `tool_completed` ends it."""
+        return self._emitter.emit(
+            ToolExecuting(tool_call_id=tool_call_id, tool_name=tool_name, arguments=arguments)
+        )
+
+    def tool_completed(
+        self, tool_call_id: str, result: object = None, *, error: str | None = None
+    ) -> Awaitable[None]:
+        """Say that a tool call ended: with ``result``, or with ``error``, a text for the client."""
+        return self._emitter.complete_tool(
+            tool_call_id, "ok" if error is None else "error", result, error
+        )
+
+    def emit(self, event: AgentEvent) -> Awaitable[None]:
+        """Emit an event object; how a tool call is named and how long it took is filled in.
+
+        The start and the end are the run's to decide: return, or raise `AgentError`.
+        """
+        if isinstance(event, ToolCompleted):
+            return self._emitter.complete_tool(
+                event.tool_call_id, event.status, event.result, event.error
+            )
+        if not isinstance(event, _EMITTABLE):
+            raise LifecycleError(f"{type(event).__name__} is not for an agent to emit")
+        return self._emitter.emit(event)
+
+    def relay(
+        self, kind: MessageType, payload: Mapping[str, object], tool_call_id: str | None = None
+    ) -> Awaitable[None]:
+        """Emit an event whose payload is of another making, the start and the end included.
+
+        For services that speak a vocabulary of their own: the payload goes out as it is, under
+        the run's envelope. Where it ends the run, open tool calls are interrupted first.
+        """
+        return self._emitter.relay(kind, payload, tool_call_id)
+
+
+#: A tuple of plain classes: what a caller without a type checker may hand to `Run.emit`.
+_EMITTABLE: Final[tuple[type, ...]] = (
+    AgentThinking,
+    AgentResponseChunk,
+    AgentProgress,
+    ToolExecuting,
+)
+
+
+@final
+class ToolCall:
+    """One tool call, as ``async with run.tool(...) as call``.
+
+    Left normally it is ``ok`` with ``result``, which is None unless the block sets it. Left by an
+    exception it is an ``error``, which the client reads as the text of an `AgentError` or as a
+    neutral sentence; the exception goes on. Left by a cancellation it stays open, and the end of
+    the run interrupts it.
+    """
+
+    __slots__ = ("_run", "arguments", "result", "tool_call_id", "tool_name")
+
+    def __init__(self, run: Run, tool_call_id: str, tool_name: str, arguments: object) -> None:
+        self._run = run
+        self.tool_call_id = tool_call_id
+        self.tool_name = tool_name
+        self.arguments = arguments
+        self.result: object = None
+
+    async def __aenter__(self) -> Self:
+        await self._run.tool_executing(self.tool_call_id, self.tool_name, self.arguments)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            await self._run.tool_completed(self.tool_call_id, self.result)
+        elif isinstance(error, Exception):
+            words = _words(error)
+            text = "The tool failed." if words is None else words.message
+            await self._run.tool_completed(self.tool_call_id, error=text)
+
+
+class Agent(NamedTuple):
+    """An agent as it is run: ``call`` returns the run's result.
+
+    One that ``starts_itself`` relays its start; where it does not, the start is supplied.
+    """
+
+    name: str
+    call: Callable[[Run], Awaitable[object]]
+    starts_itself: bool = False
+
+
+@final
+@dataclass(slots=True, kw_only=True)
+class RunOutcome:
+    """How a run ended: ``raised`` is for the caller to raise once the frames are out."""
+
+    kind: MessageType
+    duration_ms: int
+    code: str | None = None
+    error: BaseException | None = None
+    raised: BaseException | None = None
+
+
+async def execute(run: Run, emitter: RunEmitter, agent: Agent, timeout: float | None) -> RunOutcome:
+    """Run the agent from its start to its one terminal event, ``timeout`` in seconds.
+
+    Raises nothing, so that the caller can see the frames out before it raises.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    cancels_before = task.cancelling()
+    result: object = None
+    error: BaseException | None = None
+    timed_out = False
+    if not agent.starts_itself:
+        emitter.start(run.context.message_id, agent.name)
+    try:
+        if timeout is None:
+            result = await agent.call(run)
+        else:
+            limit = asyncio.timeout(timeout)
+            try:
+                async with limit:
+                    result = await agent.call(run)
+            finally:
+                timed_out = limit.expired()
+    except BaseException as caught:  # noqa: BLE001 - whatever an agent does, its run ends
+        error = caught
+    # A cancellation that was pending when the agent started counts too, once it comes out.
+    cancels = task.cancelling()
+    is_cancel = isinstance(error, asyncio.CancelledError)
+    cancelled = cancels > cancels_before or (cancels > 0 and is_cancel)
+    outcome = _conclude(run, emitter, agent, result, error, cancelled, timed_out)
+    if error is not None and not isinstance(error, Exception) and (cancelled or not is_cancel):
+        outcome.raised = error
+    elif cancelled:
+        outcome.raised = asyncio.CancelledError()
+    return outcome
+
+
+def _conclude(
+    run: Run,
+    emitter: RunEmitter,
+    agent: Agent,
+    result: object,
+    error: BaseException | None,
+    cancelled: bool,
+    timed_out: bool,
+) -> RunOutcome:
+    """Decide the terminal event, unless the agent relayed one; the first reason counts."""
+    if emitter.lifecycle.state is RunState.NEW:
+        emitter.start(run.context.message_id, agent.name)
+    duration_ms = emitter.elapsed_ms
+    relayed = emitter.lifecycle.outcome
+    if relayed is not None:
+        return RunOutcome(kind=relayed, duration_ms=duration_ms, error=error)
+    event: TerminalEvent
+    if emitter.failed:
+        event = AgentCancelled(reason="disconnected", duration_ms=duration_ms)
+    elif cancelled:
+        event = AgentCancelled(reason="cancelled", duration_ms=duration_ms)
+    elif timed_out:
+        event = _failed(ErrorCode.TIMEOUT, "The agent took too long.", duration_ms)
+    elif error is None:
+        event = AgentCompleted(result=result, duration_ms=duration_ms)
+    elif (words := _words(error)) is not None:
+        event = AgentFailed(
+            code=words.code,
+            message=words.message,
+            retryable=words.retryable,
+            duration_ms=duration_ms,
+        )
+    else:
+        event = _failed(ErrorCode.AGENT_ERROR, "The agent failed.", duration_ms)
+    try:
+        emitter.end(event)
+    except PayloadError as unencodable:
+        # Only a result, or the text of an AgentError, can be at fault.
+        error = unencodable
+        event = _failed(ErrorCode.AGENT_ERROR, "The agent failed.", duration_ms)
+        emitter.end(event)
+    code = event.code if isinstance(event, AgentFailed) else None
+    return RunOutcome(kind=event.type, duration_ms=duration_ms, code=code, error=error)
+
+
+def _failed(code: ErrorCode, message: str, duration_ms: int) -> AgentFailed:
+    return AgentFailed(code=code, message=message, duration_ms=duration_ms)
+
+
+def _words(error: BaseException) -> AgentError | None:
+    """What the error says to the client, if it does; a task group wraps its only failure."""
+    while isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        if len(group.exceptions) > 1:
+            break
+        error = next(iter(group.exceptions))
+    return error if isinstance(error, AgentError) else None

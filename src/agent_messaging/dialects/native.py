@@ -1,0 +1,260 @@
+"""The native dialect: one JSON object a frame, both ways."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from json.encoder import encode_basestring_ascii
+from math import isfinite
+from typing import Final, Protocol, cast, final
+
+from agent_messaging._errors import ErrorCode, PayloadError, RemoteError
+from agent_messaging._limits import DEFAULT_LIMITS, Limits, is_id
+from agent_messaging._messages import Message, MessageType
+
+__all__ = ["NativeDialect", "NativeRunEncoder"]
+
+_SURROGATE_ESCAPE: Final = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+@final
+class NativeRunEncoder:
+    """Encodes the events of one run; what they share is encoded once."""
+
+    __slots__ = ("_tail",)
+
+    def __init__(self, user_id: str, thread_id: str, run_id: str) -> None:
+        quoted = encode_basestring_ascii
+        self._tail = (
+            f',"user_id":{quoted(user_id)},"thread_id":{quoted(thread_id)}'
+            f',"run_id":{quoted(run_id)},"seq":'
+        )
+
+    def encode(self, kind: MessageType, payload: str, seq: int, timestamp: float) -> str:
+        """One event's frame, from its payload as `NativeDialect.encode_payload` gave it."""
+        return f'{{"type":"{kind}","payload":{payload}{self._tail}{seq},"timestamp":{timestamp!r}}}'
+
+
+@final
+class NativeDialect:
+    """Frames to `Message`, and events to frames of ASCII JSON.
+
+    Args:
+        loads: parses one JSON text in the place of `json`; what it lets through is checked all
+            the same. Any exception of it means a malformed frame.
+        dumps: encodes one payload in the place of `json`, as text or UTF-8; NaN and cycles are
+            then for it to refuse. Any exception of it means a payload that will not encode.
+        default: gives a JSON value for an object that `json` does not know.
+        aliases: names of types that stand for others, as ``compat.LEGACY_MESSAGE_TYPES``.
+        limits: the bounds on frames and payloads.
+    """
+
+    __slots__ = ("_aliases", "_checks_all", "_dumps", "_limits", "_loads")
+
+    def __init__(
+        self,
+        *,
+        loads: Callable[[str], object] | None = None,
+        dumps: Callable[[object], str | bytes] | None = None,
+        default: Callable[[object], object] | None = None,
+        aliases: Mapping[str, str] | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        self._limits = limits
+        self._aliases = dict(aliases) if aliases else None
+        self._checks_all = loads is not None
+        self._loads = loads or _json_loads(limits.number_length)
+        self._dumps = dumps or _json_dumps(default or _unknown)
+
+    # In: frames to messages.
+
+    def decode(self, frame: str | bytes | bytearray | memoryview) -> Message:
+        """The message in one frame, a JSON object as text or as UTF-8.
+
+        Raises:
+            RemoteError: ``frame_too_large``, ``malformed_frame`` or ``invalid_message``, with
+                the frame's ``message_id`` where it could be read. The dialect keeps no state.
+        """
+        text = self._text(frame)
+        try:
+            fields = self._loads(text)
+            if (
+                self._checks_all
+                or text.count("{") + text.count("[") > self._limits.json_depth
+                or ("\\u" in text and _SURROGATE_ESCAPE.search(text))
+            ):
+                self._check(fields)
+        except Exception as error:  # whatever the host's loads makes of hostile text
+            raise _malformed(_why(error), _message_id(text)) from error
+        if type(fields) is not dict:
+            raise _malformed("a frame is a JSON object")
+        message = cast("dict[str, object]", fields)
+        if self._aliases is not None:
+            kind = message.get("type")
+            if isinstance(kind, str):
+                message["type"] = self._aliases.get(kind, kind)
+        return Message.from_dict(message)
+
+    def _text(self, frame: object) -> str:
+        limit = self._limits.frame_bytes
+        try:
+            if isinstance(frame, str):
+                text = frame
+                size = len(text)
+                if size <= limit and not text.isascii():
+                    size = len(text.encode())
+            elif isinstance(frame, bytes | bytearray | memoryview):
+                octets = bytes(cast("bytes", frame))
+                size = len(octets)
+                text = octets.decode() if size <= limit else ""
+            else:
+                raise _malformed(f"a frame is text or bytes, not {type(frame).__name__}")
+        except UnicodeError as error:
+            raise _malformed("a frame is UTF-8") from error
+        if size > limit:
+            raise RemoteError(
+                ErrorCode.FRAME_TOO_LARGE, f"a frame is at most {limit} bytes, not {size}"
+            )
+        return text
+
+    def _check(self, fields: object) -> None:
+        """Refuse what a lenient parser lets through, without recursion."""
+        limits = self._limits
+        waiting: list[tuple[object, int]] = [(fields, 1)]
+        while waiting:
+            value, depth = waiting.pop()
+            if isinstance(value, str):
+                if not value.isascii():
+                    value.encode()  # fails for a lone surrogate
+            elif isinstance(value, dict | list):
+                if depth > limits.json_depth:
+                    raise _UnacceptableError(f"a frame nests at most {limits.json_depth} deep")
+                if isinstance(value, dict):
+                    members = cast("dict[object, object]", value)
+                    waiting.extend((key, depth) for key in members)
+                    waiting.extend((item, depth + 1) for item in members.values())
+                else:
+                    items = cast("list[object]", value)
+                    waiting.extend((item, depth + 1) for item in items)
+            elif isinstance(value, float):
+                _finite(value)
+            elif isinstance(value, int) and value.bit_length() * 3 > limits.number_length * 10:
+                raise _UnacceptableError(_TOO_LONG)
+
+    # Out: events to frames.
+
+    def encode_payload(self, payload: Mapping[str, object]) -> str:
+        """A payload as JSON text.
+
+        Raises:
+            PayloadError: it will not encode, or is too large; nothing has changed.
+        """
+        try:
+            encoded = self._dumps(payload)
+            text = encoded if isinstance(encoded, str) else bytes(encoded).decode()
+            size = len(text) if text.isascii() else len(text.encode())
+        except Exception as error:  # the host's dumps, default or objects may raise anything
+            raise PayloadError(
+                f"a payload must encode as JSON: {type(error).__name__}: {error}"
+            ) from error
+        if size > self._limits.payload_bytes:
+            raise PayloadError(
+                f"a payload is at most {self._limits.payload_bytes} bytes, not {size}"
+            )
+        return text
+
+    def encode_control(
+        self, kind: MessageType, payload: Mapping[str, object], timestamp: float
+    ) -> str:
+        """The frame of a control event, ``timestamp`` in Unix seconds.
+
+        Raises:
+            PayloadError: the payload will not encode, or is too large.
+        """
+        text = self.encode_payload(payload)
+        return f'{{"type":"{kind}","payload":{text},"timestamp":{timestamp!r}}}'
+
+
+class _UnacceptableError(ValueError):
+    """JSON that is well formed and still refused; its text is for the client."""
+
+
+_TOO_LONG: Final = "a number in the frame is too long"
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, _UnacceptableError):
+        return str(error)
+    if isinstance(error, UnicodeError):
+        return "a text in the frame is not Unicode: it has a lone surrogate"
+    return "the frame is not valid JSON"
+
+
+def _malformed(why: str, message_id: str | None = None) -> RemoteError:
+    return RemoteError(ErrorCode.MALFORMED_FRAME, why, message_id=message_id)
+
+
+def _finite(value: float) -> float:
+    if not isfinite(value):
+        raise _UnacceptableError("a number in the frame is not finite")
+    return value
+
+
+def _json_loads(number_length: int) -> Callable[[str], object]:
+    def parse_int(text: str) -> int:
+        if len(text) > number_length:
+            raise _UnacceptableError(_TOO_LONG)
+        return int(text)
+
+    def parse_float(text: str) -> float:
+        if len(text) > number_length:
+            raise _UnacceptableError(_TOO_LONG)
+        return _finite(float(text))
+
+    def parse_constant(text: str) -> float:
+        return _finite(float(text))
+
+    return json.JSONDecoder(
+        parse_int=parse_int, parse_float=parse_float, parse_constant=parse_constant
+    ).decode
+
+
+class _CEncoder(Protocol):
+    def __call__(self, value: object, indent_level: int, /) -> tuple[str, ...]: ...
+
+
+def _json_dumps(default: Callable[[object], object]) -> Callable[[object], str]:
+    """The C encoder set up once, where the interpreter has it as we know it."""
+    public = json.JSONEncoder(allow_nan=False, separators=(",", ":"), default=default).encode
+    make = cast("Callable[..., _CEncoder] | None", getattr(json.encoder, "c_make_encoder", None))
+    if make is None:
+        return public
+    probe: object = {"text": 'a"\u00e9', "list": [1, 1.5, None, True], "empty": {}}
+    try:
+        # No markers: a cycle then ends as RecursionError, which is caught like any other.
+        encoder = make(None, default, encode_basestring_ascii, None, ":", ",", False, False, False)
+        # The function is undocumented: one that works differently is not used.
+        if "".join(encoder(probe, 0)) != public(probe):
+            return public
+    except TypeError:
+        return public
+
+    def encode(value: object) -> str:
+        return "".join(encoder(value, 0))
+
+    return encode
+
+
+def _unknown(value: object) -> object:
+    raise TypeError(f"{type(value).__name__} is not a JSON type, and no default= converts it")
+
+
+def _message_id(text: str) -> str | None:
+    """The message id of a frame that was refused, where its JSON can be read at all."""
+    try:
+        fields: object = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(fields, dict):
+        message_id = cast("dict[str, object]", fields).get("message_id")
+        return message_id if is_id(message_id) else None
+    return None
