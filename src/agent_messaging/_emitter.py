@@ -68,7 +68,7 @@ class RunEmitter:
         self._outbox = outbox
         self._statistics = statistics
         self._clock = clock
-        self._started_at = 0.0
+        self._started_at = clock.monotonic()
 
     @property
     def failed(self) -> bool:

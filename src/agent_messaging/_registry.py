@@ -137,7 +137,9 @@ def _service_resolver(service: MessageHandlerService) -> Callable[[Message], Age
     for method in _SERVICE_METHODS:
         if not _is_coroutine_function(getattr(service, method)):
             raise ConfigurationError(f"{name}.{method} must be a coroutine function")
+    # What compat.adapt_service makes stands for another object, and relays that one's start.
     relays = getattr(service, "relays_its_start", False) is True
+    name = getattr(service, "agent_name", name)
     start = Agent(name, service.handle_start_agent, relays)
     chat = Agent(name, service.handle_user_message, relays)
 

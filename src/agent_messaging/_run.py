@@ -85,6 +85,11 @@ class Run:
         return self._emitter.lifecycle.report()
 
     @property
+    def elapsed_ms(self) -> int:
+        """Milliseconds since the run started."""
+        return self._emitter.elapsed_ms
+
+    @property
     def websocket(self) -> object:
         """The host's websocket, for what it has beside sending, as Starlette's ``app.state``.
 

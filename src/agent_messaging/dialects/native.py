@@ -44,11 +44,10 @@ class NativeDialect:
         dumps: encodes one payload in the place of `json`, as text or UTF-8; NaN and cycles are
             then for it to refuse. Any exception of it means a payload that will not encode.
         default: gives a JSON value for an object that `json` does not know.
-        aliases: names of types that stand for others, as ``compat.LEGACY_MESSAGE_TYPES``.
         limits: the bounds on frames and payloads.
     """
 
-    __slots__ = ("_aliases", "_checks_all", "_dumps", "_limits", "_loads")
+    __slots__ = ("_checks_all", "_dumps", "_limits", "_loads")
 
     def __init__(
         self,
@@ -56,11 +55,9 @@ class NativeDialect:
         loads: Callable[[str], object] | None = None,
         dumps: Callable[[object], str | bytes] | None = None,
         default: Callable[[object], object] | None = None,
-        aliases: Mapping[str, str] | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._limits = limits
-        self._aliases = dict(aliases) if aliases else None
         self._checks_all = loads is not None
         self._loads = loads or _json_loads(limits.number_length)
         self._dumps = dumps or _json_dumps(default or _unknown)
@@ -87,12 +84,7 @@ class NativeDialect:
             raise _malformed(_why(error), _message_id(text)) from error
         if type(fields) is not dict:
             raise _malformed("a frame is a JSON object")
-        message = cast("dict[str, object]", fields)
-        if self._aliases is not None:
-            kind = message.get("type")
-            if isinstance(kind, str):
-                message["type"] = self._aliases.get(kind, kind)
-        return Message.from_dict(message)
+        return Message.from_dict(cast("dict[str, object]", fields))
 
     def _text(self, frame: object) -> str:
         limit = self._limits.frame_bytes
