@@ -1,0 +1,71 @@
+"""A user's connection to a handler, and a clock that tests move."""
+
+import asyncio
+
+from agent_messaging import Clock, Message, MessageHandler
+from support.frames import Json, decoded
+from support.loop import run
+from support.transports import Recorder
+
+
+class Client:
+    """Sends messages to a handler on one connection, and reads what comes back."""
+
+    def __init__(
+        self, handler: MessageHandler, transport: Recorder | None = None, user_id: str = "user-1"
+    ) -> None:
+        self.handler = handler
+        self.transport = transport or Recorder()
+        self.user_id = user_id
+
+    def say(self, message: Message) -> bool:
+        """What `handle_message` returns, on a loop of its own."""
+        return run(self.send(message))
+
+    async def send(self, message: Message) -> bool:
+        """What `handle_message` returns."""
+        return await self.handler.handle_message(self.user_id, self.transport, message)
+
+    def start(self, message: Message) -> asyncio.Task[bool]:
+        """`send` as a task."""
+        return asyncio.get_running_loop().create_task(self.send(message))
+
+    @property
+    def frames(self) -> list[Json]:
+        """Every frame that the connection accepted."""
+        return decoded(self.transport.frames)
+
+    @property
+    def types(self) -> list[str]:
+        """Their types."""
+        return [frame["type"] for frame in self.frames]
+
+    def payloads(self, kind: str) -> list[Json]:
+        """The payloads of the frames of one type."""
+        return [frame["payload"] for frame in self.frames if frame["type"] == kind]
+
+    def payload(self, kind: str) -> Json:
+        """The payload of the only frame of one type."""
+        (payload,) = self.payloads(kind)
+        assert isinstance(payload, dict)
+        return payload
+
+
+class ManualClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, wall: float = 1_700_000_000.0, monotonic: float = 50.0) -> None:
+        self._wall = wall
+        self._monotonic = monotonic
+        self.clock = Clock(wall=lambda: self._wall, monotonic=lambda: self._monotonic)
+
+    def move(self, seconds: float) -> None:
+        """Let this much time pass."""
+        self._wall += seconds
+        self._monotonic += seconds
+
+
+async def steps(count: int = 20) -> None:
+    """Let everything that is ready run."""
+    for _ in range(count):
+        await asyncio.sleep(0)

@@ -1,0 +1,291 @@
+"""Tool calls: by block, by hand, overlapping, and what the end of the run does to open ones."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import pytest
+
+from agent_messaging import (
+    AgentError,
+    AgentMessageHandler,
+    AgentMessagingError,
+    LifecycleError,
+    Limits,
+    Run,
+    ToolCompleted,
+)
+from support import chat
+from support.clients import Client, ManualClock
+
+AgentBody = Callable[[Run], Awaitable[object]]
+
+
+def talk(agent: AgentBody) -> Client:
+    """A client whose one message the agent has worked on, with no assertion of it failing."""
+    client = Client(AgentMessageHandler(agent))
+    assert client.say(chat())
+    return client
+
+
+def test_a_completed_tool_as_an_event_object_gets_its_name_and_its_measured_duration() -> None:
+    clock = ManualClock()
+
+    async def agent(run: Run) -> None:
+        await run.tool_executing("c1", "search")
+        clock.move(0.25)
+        await run.emit(
+            ToolCompleted(tool_call_id="c1", tool_name="?", result=[1], duration_ms=999_999)
+        )
+
+    client = Client(AgentMessageHandler(agent, clock=clock.clock))
+    assert client.say(chat())
+    assert client.payload("tool_completed") == {
+        "tool_call_id": "c1",
+        "tool_name": "search",
+        "status": "ok",
+        "result": [1],
+        "duration_ms": 250,
+    }
+
+
+def test_a_completed_tool_with_an_error_says_so() -> None:
+    async def agent(run: Run) -> None:
+        await run.tool_executing("c1", "search")
+        await run.tool_completed("c1", "ignored", error="No index")
+        await run.tool_executing("c2", "search")
+        await run.tool_completed("c2", error="")
+
+    first, second = talk(agent).payloads("tool_completed")
+    assert (first["status"], first["error"], "result" in first) == ("error", "No index", False)
+    assert (second["status"], second["error"]) == ("error", "")
+
+
+def test_a_tool_block_is_executing_and_then_completed_with_what_it_found() -> None:
+    async def agent(run: Run) -> None:
+        async with run.tool("search", {"q": 1}) as call:
+            assert (call.tool_call_id, call.tool_name, call.arguments) == (
+                "call_1",
+                "search",
+                {"q": 1},
+            )
+            call.result = {"hits": 2}
+        async with run.tool("nothing"):
+            pass
+
+    client = talk(agent)
+    assert client.types[1:-1] == ["tool_executing", "tool_completed"] * 2
+    assert [payload["tool_call_id"] for payload in client.payloads("tool_completed")] == [
+        "call_1",
+        "call_2",
+    ]
+    assert [payload["result"] for payload in client.payloads("tool_completed")] == [
+        {"hits": 2},
+        None,
+    ]
+
+
+def test_a_tool_block_takes_the_models_own_call_id() -> None:
+    async def agent(run: Run) -> None:
+        async with run.tool("search", tool_call_id="toolu_7"):
+            pass
+
+    assert talk(agent).payload("tool_completed")["tool_call_id"] == "toolu_7"
+
+
+def test_a_tool_blocks_own_id_is_one_that_the_run_has_not_used() -> None:
+    async def agent(run: Run) -> None:
+        async with run.tool("search", tool_call_id="call_1"), run.tool("fetch"):
+            pass
+
+    first, second = talk(agent).payloads("tool_executing")
+    assert first["tool_call_id"] != second["tool_call_id"]
+
+
+def test_tools_may_overlap_and_nest() -> None:
+    async def agent(run: Run) -> None:
+        async with run.tool("outer"):
+            async with run.tool("inner"):
+                pass
+            await run.tool_executing("late", "late")
+        await run.tool_completed("late")
+
+    client = talk(agent)
+    assert [
+        (frame["type"], frame["payload"]["tool_name"])
+        for frame in client.frames
+        if frame["type"].startswith("tool")
+    ] == [
+        ("tool_executing", "outer"),
+        ("tool_executing", "inner"),
+        ("tool_completed", "inner"),
+        ("tool_executing", "late"),
+        ("tool_completed", "outer"),
+        ("tool_completed", "late"),
+    ]
+
+
+def test_a_tool_block_measures_its_time_on_the_monotonic_clock() -> None:
+    clock = ManualClock()
+
+    async def agent(run: Run) -> None:
+        async with run.tool("slow"):
+            clock.move(1.5)
+
+    client = Client(AgentMessageHandler(agent, clock=clock.clock))
+    assert client.say(chat())
+    assert client.payload("tool_completed")["duration_ms"] == 1500
+
+
+def test_a_block_whose_result_will_not_encode_is_interrupted_at_the_end() -> None:
+    async def agent(run: Run) -> None:
+        async with run.tool("search") as call:
+            call.result = object()
+
+    client = Client(AgentMessageHandler(agent))
+    assert client.say(chat()) is False
+    assert client.types[1:] == ["tool_executing", "tool_completed", "agent_failed"]
+    assert client.payload("tool_completed")["status"] == "interrupted"
+
+
+def test_a_block_left_by_a_cancellation_stays_open_until_the_run_ends() -> None:
+    async def agent(run: Run) -> str:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1), run.tool("slow"):
+                await asyncio.Event().wait()
+        await run.chunk("went on")
+        return "done"
+
+    client = talk(agent)
+    assert client.types == [
+        "agent_started",
+        "tool_executing",
+        "agent_response_chunk",
+        "tool_completed",
+        "agent_completed",
+    ]
+    assert client.payload("tool_completed")["status"] == "interrupted"
+
+
+def test_open_tools_are_interrupted_at_the_end_the_oldest_first() -> None:
+    clock = ManualClock()
+
+    async def agent(run: Run) -> None:
+        await run.tool_executing("b", "second letter")
+        clock.move(1)
+        await run.tool_executing("a", "first letter")
+        clock.move(2)
+
+    client = Client(AgentMessageHandler(agent, clock=clock.clock))
+    assert client.say(chat())
+    assert client.payloads("tool_completed") == [
+        {
+            "tool_call_id": name,
+            "tool_name": tool,
+            "status": "interrupted",
+            "error": "The run ended before the tool did.",
+            "duration_ms": duration,
+        }
+        for name, tool, duration in [("b", "second letter", 3000), ("a", "first letter", 2000)]
+    ]
+    assert client.types[-1] == "agent_completed"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (AgentError("No index today", code="no_index"), "No index today"),
+        (ExceptionGroup("one", [AgentError("No index today")]), "No index today"),
+        (ValueError("password=hunter2"), "The tool failed."),
+        (ExceptionGroup("two", [AgentError("a"), AgentError("b")]), "The tool failed."),
+    ],
+)
+def test_an_exception_in_a_block_is_an_error_of_the_tool_and_goes_on(
+    error: Exception, words: str
+) -> None:
+    async def search(run: Run) -> None:
+        async with run.tool("search") as call:
+            call.result = "half"
+            raise error
+
+    async def agent(run: Run) -> str:
+        with pytest.raises(type(error)) as seen:
+            await search(run)
+        assert seen.value is error
+        return "done without it"
+
+    client = talk(agent)
+    completed = client.payload("tool_completed")
+    assert (completed["status"], completed["error"]) == ("error", words)
+    assert "result" not in completed
+    assert client.payload("agent_completed")["result"] == "done without it"
+
+
+def test_an_agent_error_in_a_tool_chooses_what_the_client_reads_of_the_run_too() -> None:
+    async def agent(run: Run) -> None:
+        async with run.tool("search"):
+            raise AgentError("No index today", code="no_index", retryable=True)
+
+    client = Client(AgentMessageHandler(agent))
+    assert client.say(chat()) is False
+    assert client.payload("tool_completed")["error"] == "No index today"
+    failed = client.payload("agent_failed")
+    assert (failed["code"], failed["message"], failed["retryable"]) == (
+        "no_index",
+        "No index today",
+        True,
+    )
+
+
+def test_a_block_that_was_completed_by_hand_keeps_the_error_that_leaves_it() -> None:
+    async def agent(run: Run) -> None:
+        async with run.tool("search") as call:
+            await run.tool_completed(call.tool_call_id, "early")
+            raise AgentError("No index today", code="no_index")
+
+    client = Client(AgentMessageHandler(agent))
+    assert client.say(chat()) is False
+    assert client.payload("tool_completed")["result"] == "early"
+    assert client.payload("agent_failed")["code"] == "no_index"
+
+
+def test_a_block_whose_start_is_refused_is_not_entered() -> None:
+    entered: list[str] = []
+
+    async def agent(run: Run) -> None:
+        async with run.tool("search", tool_call_id="c1"):
+            pass
+        with pytest.raises(LifecycleError):
+            async with run.tool("search", tool_call_id="c1"):
+                entered.append("again")
+
+    client = talk(agent)
+    assert client.types == ["agent_started", "tool_executing", "tool_completed", "agent_completed"]
+    assert entered == []
+
+
+def test_a_block_left_by_a_base_exception_stays_open_for_the_end_to_interrupt() -> None:
+    class Stop(BaseException):
+        pass
+
+    async def agent(run: Run) -> None:
+        async with run.tool("search"):
+            raise Stop
+
+    client = Client(AgentMessageHandler(agent))
+    with pytest.raises(Stop):
+        client.say(chat())
+    assert client.payload("tool_completed")["status"] == "interrupted"
+    assert client.types[-1] == "agent_failed"
+
+
+def test_a_tool_that_began_can_be_ended_whatever_the_payload_bound() -> None:
+    async def agent(run: Run) -> None:
+        for less in range(0, 200, 10):
+            with suppress(AgentMessagingError):
+                await run.tool_executing(f"c{less}", "x" * (Limits().payload_bytes - less))
+
+    client = Client(AgentMessageHandler(agent))
+    assert client.say(chat())
+    assert client.types.count("tool_executing") == client.types.count("tool_completed")
+    assert client.types[-1] == "agent_completed"
