@@ -10,9 +10,9 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.strategies import Kind, Sample, any_texts, messages, samples
 
 from agent_messaging import Message, MessageType, NativeDialect, RemoteError
+from support.strategies import Kind, Sample, any_texts, messages, samples
 
 DOCUMENTED = {"malformed_frame", "frame_too_large", "invalid_message"}
 
