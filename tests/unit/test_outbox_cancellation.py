@@ -1,0 +1,315 @@
+"""Cancellations around the outbox: of those who wait for it, of its writer, and its close."""
+
+import asyncio
+from collections.abc import Coroutine
+
+import pytest
+
+from agent_messaging import Limits
+from agent_messaging._outbox import Outbox, OutboxPool
+from support import Recorder, run, tasks_left
+from support.posting import CHUNK, Gate, Receipts, outbox_to, steps
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def begun(coroutine: Coroutine[object, object, object]) -> asyncio.Task[object]:
+    """A task of it that has come as far as it can."""
+    task: asyncio.Task[object] = asyncio.ensure_future(coroutine)
+    await steps()
+    return task
+
+
+class Swallower:
+    """A transport that answers its first cancellation by waiting on.
+
+    Args:
+        returns: whether it then lets the frame through instead.
+    """
+
+    def __init__(self, *, returns: bool) -> None:
+        self.frames: list[str] = []
+        self._returns = returns
+
+    async def __call__(self, frame: str) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if not self._returns:
+                await asyncio.Event().wait()
+        self.frames.append(frame)
+
+
+# Cancelled while settling.
+
+
+@pytest.mark.parametrize("steps_before", [0, 1, 2, 10])
+def test_one_cancellation_is_given_back_once_all_is_sent(steps_before: int) -> None:
+    async def main() -> None:
+        gate = Gate()
+        outbox = outbox_to(gate)
+        outbox.post("frame", CHUNK, Receipts())
+        settling = asyncio.create_task(outbox.settle(60.0))
+        await steps(1 + steps_before)
+        settling.cancel("stop")
+        await steps()
+        assert not settling.done()
+        gate.open()
+        cancelled = await settling
+        assert isinstance(cancelled, asyncio.CancelledError)
+        assert cancelled.args == ("stop",)
+        assert gate.frames == ["frame"]
+
+    run(main())
+
+
+def test_one_cancellation_does_not_lift_the_bound() -> None:
+    async def main() -> None:
+        outbox = outbox_to(Gate())
+        outbox.post("frame", CHUNK, Receipts())
+        settling = await begun(outbox.settle(5.0))
+        settling.cancel()
+        assert isinstance(await settling, asyncio.CancelledError)
+        assert now() == 5.0
+
+    run(main())
+
+
+@pytest.mark.parametrize("steps_before", [0, 1, 10])
+def test_a_second_cancellation_ends_the_waiting_and_not_the_sending(steps_before: int) -> None:
+    async def main() -> None:
+        gate, receipts = Gate(), Receipts()
+        outbox = outbox_to(gate)
+        outbox.post("frame", CHUNK, receipts)
+        settling = asyncio.create_task(outbox.settle(60.0))
+        await steps(1 + steps_before)
+        settling.cancel("first")
+        await steps(2)
+        settling.cancel("second")
+        cancelled = await settling
+        assert isinstance(cancelled, asyncio.CancelledError)
+        assert cancelled.args == ("second",)
+        assert now() == 0.0
+        assert not outbox.failed
+        gate.open()
+        await outbox.settle(1.0)
+        assert receipts.all == [True]
+
+    run(main())
+
+
+def test_a_wait_that_was_given_up_disturbs_no_other() -> None:
+    async def main() -> None:
+        gate = Gate()
+        outbox = outbox_to(gate)
+        outbox.post("1", CHUNK, Receipts())
+        await outbox.settle(1.0)
+        given_up = await begun(outbox.settle(60.0))
+        given_up.cancel()
+        await steps()
+        given_up.cancel()
+        outbox.post("2", CHUNK, Receipts())
+        settling = await begun(outbox.settle(60.0))
+        gate.open(2)
+        assert await settling is None
+        assert gate.frames == ["1", "2"]
+
+    run(main())
+
+
+# The writer is cancelled, as by a host that cancels every task of its loop.
+
+
+@pytest.mark.parametrize("steps_before", [0, 1, 5])
+def test_a_cancelled_writer_is_a_failed_transport(steps_before: int) -> None:
+    async def main() -> None:
+        transport, receipts = Recorder(hangs_at=1), Receipts()
+        outbox = outbox_to(transport)
+        for _ in range(3):
+            outbox.post("frame", CHUNK, receipts)
+        await steps(steps_before)
+        [writer] = tasks_left()
+        writer.cancel()
+        await outbox.settle(60.0)
+        assert outbox.failed
+        assert receipts.all == [False, False, False]
+        assert transport.sends == (0 if steps_before == 0 else 1)
+        outbox.post("late", CHUNK, receipts)
+        assert receipts.all == [False] * 4
+        await steps()
+        assert tasks_left() == []
+        assert now() == 0.0
+
+    run(main())
+
+
+# The close.
+
+
+def test_closing_an_idle_outbox_does_nothing_and_it_stays_usable() -> None:
+    async def main() -> None:
+        transport, receipts = Recorder(), Receipts()
+        outbox = outbox_to(transport)
+        await outbox.aclose(5.0)
+        await outbox.aclose(5.0)
+        outbox.post("frame", CHUNK, receipts)
+        await outbox.aclose(5.0)
+        assert receipts.all == [True]
+        assert now() == 0.0
+
+    run(main())
+
+
+def test_closing_waits_for_what_is_left() -> None:
+    async def main() -> None:
+        receipts = Receipts()
+        outbox = outbox_to(Recorder(seconds=1.0))
+        for _ in range(3):
+            outbox.post("frame", CHUNK, receipts)
+        await outbox.aclose(5.0)
+        assert receipts.all == [True] * 3
+        assert now() == 3.0
+        await steps()
+        assert tasks_left() == []
+
+    run(main())
+
+
+def test_closing_gives_up_what_is_still_unsent() -> None:
+    async def main() -> None:
+        receipts = Receipts()
+        outbox = outbox_to(Recorder(hangs_at=2))
+        for _ in range(3):
+            outbox.post("frame", CHUNK, receipts)
+        await outbox.aclose(5.0)
+        assert now() == 5.0
+        assert receipts.all == [True, False, False]
+        assert outbox.failed
+        assert tasks_left() == []
+
+    run(main())
+
+
+def test_closing_cuts_nothing_that_was_posted_meanwhile_and_goes_out_in_time() -> None:
+    async def main() -> None:
+        transport, receipts = Recorder(seconds=1.0), Receipts()
+        outbox = outbox_to(transport)
+        outbox.post("1", CHUNK, receipts)
+        closing = await begun(outbox.aclose(5.0))
+        outbox.post("2", CHUNK, receipts)
+        await closing
+        await outbox.settle(5.0)
+        assert receipts.all == [True, True]
+        assert not outbox.failed
+
+    run(main())
+
+
+def test_closing_does_not_hang_on_a_send_that_swallows_its_cancellation() -> None:
+    async def main() -> None:
+        outbox = outbox_to(Swallower(returns=False))
+        outbox.post("frame", CHUNK, Receipts())
+        await outbox.aclose(5.0)
+        assert now() == 10.0
+        [writer] = tasks_left()
+        assert not writer.done()
+
+    run(main())
+
+
+def test_closing_waits_for_a_send_that_returns_when_it_is_cancelled() -> None:
+    async def main() -> None:
+        transport, receipts = Swallower(returns=True), Receipts()
+        outbox = outbox_to(transport)
+        outbox.post("frame", CHUNK, receipts)
+        await outbox.aclose(5.0)
+        assert now() == 5.0
+        assert (transport.frames, receipts.all) == (["frame"], [True])
+
+    run(main())
+
+
+def test_a_cancellation_during_the_close_is_raised_after_it() -> None:
+    async def main() -> None:
+        receipts = Receipts()
+        outbox = outbox_to(Recorder(seconds=1.0))
+        outbox.post("frame", CHUNK, receipts)
+        closing = await begun(outbox.aclose(5.0))
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        assert now() == 1.0
+        assert receipts.all == [True]
+
+    run(main())
+
+
+def test_a_second_cancellation_during_the_close_ends_it() -> None:
+    async def main() -> None:
+        outbox = outbox_to(Gate())
+        outbox.post("frame", CHUNK, Receipts())
+        closing = await begun(outbox.aclose(5.0))
+        for _ in range(2):
+            closing.cancel()
+            await steps(2)
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        assert now() == 0.0
+
+    run(main())
+
+
+# The close of a pool.
+
+
+def held(pool: OutboxPool, websocket: Recorder, receipts: Receipts) -> Outbox:
+    """An outbox with one frame that nobody holds any more."""
+    outbox = pool.acquire(websocket)
+    outbox.post("frame", CHUNK, receipts)
+    outbox.leave()
+    return outbox
+
+
+def test_closing_a_pool_waits_for_all_its_connections_at_once() -> None:
+    async def main() -> None:
+        pool, receipts = OutboxPool(Limits()), Receipts()
+        for seconds in (1.0, 3.0, 2.0):
+            held(pool, Recorder(seconds=seconds), receipts)
+        held(pool, Recorder(hangs_at=1), receipts)
+        await pool.aclose(4.0)
+        assert now() == 4.0
+        assert receipts.all == [True, True, True, False]
+        assert tasks_left() == []
+        await pool.aclose(4.0)
+        assert now() == 4.0
+
+    run(main())
+
+
+def test_a_cancelled_close_of_a_pool_is_raised_after_it() -> None:
+    async def main() -> None:
+        pool, receipts = OutboxPool(Limits()), Receipts()
+        held(pool, Recorder(seconds=1.0), receipts)
+        closing = await begun(pool.aclose(5.0))
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        assert receipts.all == [True]
+        assert now() == 1.0
+
+    run(main())
+
+
+def test_a_pool_is_usable_after_its_close() -> None:
+    async def main() -> None:
+        pool, receipts = OutboxPool(Limits()), Receipts()
+        websocket = Recorder()
+        held(pool, websocket, receipts)
+        await pool.aclose(5.0)
+        held(pool, websocket, receipts)
+        await pool.aclose(5.0)
+        assert receipts.all == [True, True]
+
+    run(main())
