@@ -46,7 +46,7 @@ class RunEmitter:
 
     __slots__ = (
         "_clock",
-        "_encode_payload",
+        "_dialect",
         "_encoder",
         "_outbox",
         "_started_at",
@@ -64,7 +64,7 @@ class RunEmitter:
     ) -> None:
         self.lifecycle = RunLifecycle()
         self._encoder = encoder
-        self._encode_payload = dialect.encode_payload
+        self._dialect = dialect
         self._outbox = outbox
         self._statistics = statistics
         self._clock = clock
@@ -87,9 +87,18 @@ class RunEmitter:
 
     # What an agent emits.
 
+    def emit_text(self, kind: MessageType, text: str) -> Awaitable[None]:
+        """Emit an event that holds a text and nothing else: the shortest way, for chunks."""
+        outbox = self._outbox
+        if outbox.is_blocked:
+            outbox.check()
+        return self._post(kind, self._dialect.encode_text(text), None, "")
+
     def emit(self, event: RunEvent) -> Awaitable[None]:
         """Check the transport, then `decide`."""
-        self._outbox.check()
+        outbox = self._outbox
+        if outbox.is_blocked:
+            outbox.check()
         return self.decide(event)
 
     def complete_tool(
@@ -115,7 +124,8 @@ class RunEmitter:
         self._outbox.check()
         if kind in _TERMINAL and self.lifecycle.state is not RunState.DONE:
             self._interrupt_tools()
-        posted = self._commit(kind, payload, tool_call_id, str(payload.get("tool_name", "")))
+        text = self._dialect.encode_payload(payload)
+        posted = self._post(kind, text, tool_call_id, str(payload.get("tool_name", "")))
         if kind is MessageType.AGENT_STARTED:
             self._started_at = self._clock.monotonic()
         return posted
@@ -134,24 +144,18 @@ class RunEmitter:
 
     def decide(self, event: RunEvent) -> Awaitable[None]:
         """Encode the payload, move the lifecycle, post the frame; in this order, or not at all."""
-        if isinstance(event, ToolExecuting):
-            return self._commit(event.type, event.payload(), event.tool_call_id, event.tool_name)
-        if isinstance(event, ToolCompleted):
-            return self._commit(event.type, event.payload(), event.tool_call_id)
-        return self._commit(event.type, event.payload())
+        payload = self._dialect.encode_payload(event.payload())
+        if isinstance(event, ToolExecuting | ToolCompleted):
+            return self._post(event.type, payload, event.tool_call_id, event.tool_name)
+        return self._post(event.type, payload, None, "")
 
-    def _commit(
-        self,
-        kind: MessageType,
-        payload: Mapping[str, object],
-        tool_call_id: str | None = None,
-        tool_name: str = "",
+    def _post(
+        self, kind: MessageType, payload: str, tool_call_id: str | None, tool_name: str
     ) -> Awaitable[None]:
-        text = self._encode_payload(payload)
         clock = self._clock
         timestamp = clock.wall()
         seq = self.lifecycle.advance(kind, clock.monotonic(), tool_call_id, tool_name)
-        frame = self._encoder.encode(kind, text, seq, timestamp)
+        frame = self._encoder.encode(kind, payload, seq, timestamp)
         return self._outbox.post(frame, kind, self._receipt)
 
     def _receipt(self, kind: MessageType, accepted: bool) -> None:

@@ -192,15 +192,9 @@ class AgentMessageHandler:
             raise ConfigurationError("handle_message needs a websocket, or the constructor does")
         outbox = self._outboxes.acquire(websocket)
         try:
-            return await self._handle(user_id, outbox, message, metadata or NO_METADATA)
+            return await self.handle_on(outbox, user_id, message, metadata or NO_METADATA)
         finally:
             outbox.leave()
-
-    async def handle_on(
-        self, outbox: Outbox, user_id: str, message: Message, metadata: Mapping[str, object]
-    ) -> bool:
-        """`handle_message` for a router, which holds the connection's outbox already."""
-        return await self._handle(user_id, outbox, message, metadata)
 
     async def aclose(self) -> None:
         """Wait for the frames that cancelled calls left behind, at most ``final_send_timeout``.
@@ -209,9 +203,10 @@ class AgentMessageHandler:
         """
         await self._outboxes.aclose(self._final_send_timeout)
 
-    async def _handle(
-        self, user_id: str, outbox: Outbox, message: Message, metadata: Mapping[str, object]
+    async def handle_on(
+        self, outbox: Outbox, user_id: str, message: Message, metadata: Mapping[str, object]
     ) -> bool:
+        """`handle_message` for a router, which holds the connection's outbox already."""
         try:
             check_identity(user_id, message)
             if message.type not in AGENT_MESSAGES:
@@ -227,21 +222,16 @@ class AgentMessageHandler:
             message_id=message.message_id or self._new_id(),
             metadata=metadata,
         )
-        return await self._route(context, message, request, agent, outbox)
+        run, emitter = self._route(context, message, request, outbox)
+        return await self._run(run, emitter, agent, outbox)
 
-    async def _route(
-        self,
-        context: RunContext,
-        message: Message,
-        request: str,
-        agent: Agent,
-        outbox: Outbox,
-    ) -> bool:
+    def _route(
+        self, context: RunContext, message: Message, request: str, outbox: Outbox
+    ) -> tuple[Run, RunEmitter]:
         self._statistics.started()
         encoder = NativeRunEncoder(context.user_id, context.thread_id, context.run_id)
         emitter = RunEmitter(encoder, self._dialect, outbox, self._statistics, self._clock)
-        run = Run(context, message, request, emitter)
-        return await self._run(run, emitter, agent, outbox)
+        return Run(context, message, request, emitter), emitter
 
     async def _run(self, run: Run, emitter: RunEmitter, agent: Agent, outbox: Outbox) -> bool:
         outcome = await execute(run, emitter, agent, self._run_timeout)
@@ -297,7 +287,7 @@ class AgentMessageHandler:
             log(_logger, logging.ERROR, "hook_failed", fields)
 
     # The names that the steps had in the former handlers, for hosts that call them.
-    _handle_message_v3_clean_ssot = _handle
+    _handle_message_v3_clean_ssot = handle_on
     _route_ssot_agent_message_v3 = _route
     _handle_ssot_message_v3 = _run
     _update_ssot_processing_stats = _count

@@ -110,6 +110,11 @@ class GoldenPathReport:
         )
 
 
+_TOOL_EXECUTING: Final = MessageType.TOOL_EXECUTING
+_TOOL_COMPLETED: Final = MessageType.TOOL_COMPLETED
+_DONE: Final = RunState.DONE
+
+
 @final
 class RunLifecycle:
     """Which event may come next in one run, its ``seq``, and a count of what came.
@@ -117,14 +122,14 @@ class RunLifecycle:
     Synchronous and without a clock: the caller says when each event is.
     """
 
-    __slots__ = ("_decided", "_delivered", "_first", "_last", "_seen", "_state", "_tools", "seq")
+    __slots__ = ("_calls", "_decided", "_delivered", "_first", "_last", "_open", "_state", "seq")
 
     def __init__(self) -> None:
         self._state = RunState.NEW
         #: The number of the last decided event; they count 1, 2, 3.
         self.seq = 0
-        self._tools: dict[str, tuple[str, float]] = {}
-        self._seen: set[str] = set()
+        self._calls: set[str] = set()
+        self._open: dict[str, tuple[str, float]] = {}
         self._decided: dict[MessageType, int] = {}
         self._delivered: dict[MessageType, int] = {}
         self._first: dict[MessageType, float] = {}
@@ -138,12 +143,15 @@ class RunLifecycle:
     @property
     def outcome(self) -> MessageType | None:
         """The terminal event's type, once the run is DONE."""
-        return next(reversed(self._decided)) if self._state is RunState.DONE else None
+        return next(reversed(self._decided)) if self._state is _DONE else None
 
     @property
     def open_tools(self) -> Mapping[str, tuple[str, float]]:
-        """The calls under way, oldest first: by id, the tool's name and its start in seconds."""
-        return MappingProxyType(self._tools)
+        """The calls under way, oldest first: by id, the tool's name and its start in seconds.
+
+        Not to be changed, and not to be kept: it is the lifecycle's own.
+        """
+        return self._open
 
     def advance(
         self,
@@ -166,30 +174,32 @@ class RunLifecycle:
         successor = TRANSITIONS[self._state].get(kind)
         if successor is None:
             self._refuse(kind, f"is not allowed while the run is {self._state}")
-        if kind is MessageType.TOOL_EXECUTING:
-            if tool_call_id is None or tool_call_id in self._seen:
+        if kind is _TOOL_EXECUTING:
+            if tool_call_id is None or tool_call_id in self._calls:
                 self._refuse(kind, f"needs an id that is new in this run, not {tool_call_id!r}")
-            self._seen.add(tool_call_id)
-            self._tools[tool_call_id] = (tool_name, at)
-        elif kind is MessageType.TOOL_COMPLETED:
-            if tool_call_id not in self._tools:
+            self._calls.add(tool_call_id)
+            self._open[tool_call_id] = (tool_name, at)
+        elif kind is _TOOL_COMPLETED:
+            if tool_call_id is None or tool_call_id not in self._open:
                 self._refuse(kind, f"needs the id of an open call, not {tool_call_id!r}")
-            del self._tools[tool_call_id]
-        elif self._tools and successor is RunState.DONE:
-            self._refuse(kind, f"must wait for the open tool calls {', '.join(self._tools)}")
+            del self._open[tool_call_id]
+        elif successor is _DONE and self._open:
+            self._refuse(kind, f"must wait for the open tool calls {', '.join(self._open)}")
         self._state = successor
-        self.seq += 1
         self._last = at
-        if kind in self._decided:
-            self._decided[kind] += 1
+        self.seq = seq = self.seq + 1
+        decided = self._decided
+        if kind in decided:
+            decided[kind] += 1
         else:
-            self._decided[kind] = 1
+            decided[kind] = 1
             self._first[kind] = at
-        return self.seq
+        return seq
 
     def deliver(self, kind: MessageType) -> None:
         """Note that the transport accepted one event of this type."""
-        self._delivered[kind] = self._delivered.get(kind, 0) + 1
+        delivered = self._delivered
+        delivered[kind] = delivered.get(kind, 0) + 1
 
     @property
     def undelivered(self) -> int:
@@ -201,8 +211,8 @@ class RunLifecycle:
         start = min(self._first.values(), default=0.0)
         return GoldenPathReport(
             outcome=self.outcome,
-            decided=MappingProxyType(dict(self._decided)),
-            delivered=MappingProxyType(dict(self._delivered)),
+            decided=MappingProxyType(self._decided.copy()),
+            delivered=MappingProxyType(self._delivered.copy()),
             first_at_ms=MappingProxyType(
                 {kind: int((at - start) * 1000) for kind, at in self._first.items()}
             ),

@@ -1,9 +1,7 @@
 """Every bound of the package, in one place."""
 
 from dataclasses import dataclass
-from typing import Final, final
-
-from typing_extensions import TypeIs
+from typing import Final, TypeGuard, final
 
 __all__ = ["DEFAULT_LIMITS", "ID_LENGTH", "Limits", "is_id"]
 
@@ -11,7 +9,7 @@ __all__ = ["DEFAULT_LIMITS", "ID_LENGTH", "Limits", "is_id"]
 ID_LENGTH: Final = 128
 
 
-def is_id(value: object) -> TypeIs[str]:
+def is_id(value: object) -> TypeGuard[str]:
     """Whether ``value`` can be an id: a string of 1 to 128 printable characters."""
     return isinstance(value, str) and 0 < len(value) <= ID_LENGTH and value.isprintable()
 

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import copy_context
 from heapq import heappop, heappush
+from types import FunctionType, MethodType
 from typing import Final, Protocol, TypeAlias, cast, final
 
 from agent_messaging._errors import ConfigurationError, OutboxFullError, TransportError
@@ -70,24 +71,22 @@ def as_transport(websocket: WebSocketLike) -> Transport:
     Raises:
         ConfigurationError: it is neither.
     """
+    if isinstance(websocket, _FUNCTIONS):
+        return cast("Transport", websocket)
     for name in ("send_text", "send_str", "send"):
         method: object = getattr(websocket, name, None)
-        if callable(method):
-            return _checked(method, f"{type(websocket).__name__}.{name}")
-    if callable(websocket):
-        return _checked(websocket, getattr(websocket, "__qualname__", type(websocket).__name__))
+        if callable(method) and not inspect.isclass(websocket):
+            return cast("Transport", method)
+    if callable(websocket) and not inspect.isclass(websocket):
+        return websocket
     raise ConfigurationError(
-        "a websocket is an async callable of one text frame, or has async send_text, send_str "
-        f"or send; {type(websocket).__name__} is and has none"
+        "a websocket is an async callable of one text frame, or an object with async send_text, "
+        f"send_str or send, not {websocket!r}"
     )
 
 
-def _checked(send: Callable[..., object], name: str) -> Transport:
-    # A plain function may still return an awaitable; one that blocks on a socket does not, and
-    # the frequent mistake, a class instead of an object, is seen here.
-    if inspect.isclass(send):
-        raise ConfigurationError(f"a websocket is an object, not the class {name}")
-    return cast("Transport", send)
+#: Functions have none of the methods, and asking each of them for three takes time.
+_FUNCTIONS: Final[tuple[type, ...]] = (FunctionType, MethodType)
 
 
 class _Accepted:
@@ -96,7 +95,8 @@ class _Accepted:
     __slots__ = ()
 
     def __await__(self) -> Generator[object, None, None]:
-        return iter(())  # type: ignore[return-value] # a generator to the type, an iterator to await
+        # An iterator is all that awaiting asks for, and takes less time than a generator.
+        return cast("Generator[object, None, None]", iter(()))
 
 
 #: Awaiting it returns at once.
@@ -117,11 +117,11 @@ class Outbox:
     """
 
     __slots__ = (
+        "_bound",
         "_context",
         "_error",
-        "_limits",
         "_loop",
-        "_posted",
+        "_overrun",
         "_queue",
         "_release",
         "_send",
@@ -129,6 +129,7 @@ class Outbox:
         "_ties",
         "_waiters",
         "_writer",
+        "is_blocked",
         "users",
         "websocket",
     )
@@ -139,13 +140,15 @@ class Outbox:
         self.websocket = websocket
         #: The messages in work that may still post; the pool keeps the outbox for them.
         self.users = 0
+        #: Whether `check` has anything to say; on the path of every event, hence no property.
+        self.is_blocked = False
         self._send = as_transport(websocket)
-        self._limits = limits
+        self._bound = limits.outbox_frames
+        self._overrun = limits.outbox_overrun
         self._release = release
         self._loop = asyncio.get_running_loop()
         self._context = copy_context()
         self._queue: deque[tuple[str, MessageType, Receipt]] = deque()
-        self._posted = 0
         self._sent = 0
         self._error: BaseException | None = None
         self._writer: asyncio.Task[None] | None = None
@@ -161,8 +164,11 @@ class Outbox:
     def leave(self) -> None:
         """One user less; the pool forgets the outbox when nobody may post and nothing waits."""
         self.users -= 1
-        if not self.users and self._writer is None:
-            self._release()
+        if not self.users:
+            if self._writer is None:
+                self._release()
+            else:
+                self._watch()
 
     def check(self) -> None:
         """See that an agent's event can be taken.
@@ -173,10 +179,11 @@ class Outbox:
         """
         if self._error is not None:
             raise TransportError("the connection takes no more frames") from self._error
-        if len(self._queue) >= self._limits.outbox_overrun:
+        if len(self._queue) >= self._overrun:
             raise OutboxFullError(
                 f"{len(self._queue)} frames wait for the connection; await the emits"
             )
+        self.is_blocked = False
 
     def post(self, frame: str, kind: MessageType, receipt: Receipt) -> Awaitable[None]:
         """Put one frame behind those that wait; awaiting the result waits while it is full.
@@ -187,12 +194,14 @@ class Outbox:
         if self._error is not None:
             receipt(kind, False)
             return ACCEPTED
-        self._queue.append((frame, kind, receipt))
-        self._posted += 1
+        queue = self._queue
+        queue.append((frame, kind, receipt))
         if self._writer is None:
             self._start()
-        if len(self._queue) <= self._limits.outbox_frames:
+        waiting = len(queue)
+        if waiting <= self._bound:
             return ACCEPTED
+        self.is_blocked = waiting >= self._overrun
         return _Room(self)
 
     async def settle(self, timeout: float) -> asyncio.CancelledError | None:
@@ -201,7 +210,7 @@ class Outbox:
         In seconds. One cancellation meanwhile is returned, for the caller to raise when its
         work is done; a second one ends the waiting. Neither ends the sending.
         """
-        target = self._posted
+        target = self._sent + len(self._queue)
         cancelled: asyncio.CancelledError | None = None
         if self._settled(target):
             return None
@@ -226,7 +235,7 @@ class Outbox:
 
     async def room(self) -> None:
         """Wait while the outbox is full."""
-        target = self._posted - self._limits.outbox_frames
+        target = self._sent + len(self._queue) - self._bound
         while not self._settled(target):
             await self._waiter(target)
 
@@ -248,6 +257,7 @@ class Outbox:
         future: asyncio.Future[None] = self._loop.create_future()
         self._ties += 1
         heappush(self._waiters, (target, self._ties, future))
+        self._watch()
         return future
 
     def _start(self) -> None:
@@ -257,35 +267,46 @@ class Outbox:
         self._writer = self._loop.create_task(
             self._write(), name="agent_messaging outbox", context=self._context
         )
-        # Not a finally in the writer: one cancelled before its first step has none.
-        self._writer.add_done_callback(self._written)
+
+    def _watch(self) -> None:
+        # A writer that is cancelled before its first step cannot say so itself. Only where
+        # somebody relies on it: on every writer the callback would cost each message a turn
+        # of the loop.
+        if self._writer is not None:
+            self._writer.add_done_callback(self._written, context=self._context)
 
     async def _write(self) -> None:
         queue = self._queue
         send = self._send
-        while queue:
-            frame, kind, receipt = queue[0]
-            await send(frame)
-            queue.popleft()
-            self._sent += 1
-            receipt(kind, True)
-            if self._waiters:
-                self._wake()
+        try:
+            while queue:
+                frame, kind, receipt = queue[0]
+                await send(frame)
+                queue.popleft()
+                self._sent += 1
+                receipt(kind, True)
+                if self._waiters:
+                    self._wake()
+        except Exception as error:  # noqa: BLE001 - whatever the host's send raises
+            self._fail(error)
+        except BaseException as error:
+            self._fail(error)
+            raise
+        finally:
+            self._writer = None
+            if not self.users:
+                self._release()
 
     def _written(self, writer: asyncio.Task[None]) -> None:
-        self._writer = None
-        if writer.cancelled():
+        if self._writer is writer:
+            self._writer = None
             self._fail(asyncio.CancelledError())
-        elif (error := writer.exception()) is not None:
-            self._fail(error)
-        elif self._queue:
-            self._start()
-            return
-        if not self.users:
-            self._release()
+            if not self.users:
+                self._release()
 
     def _fail(self, error: BaseException) -> None:
         self._error = error
+        self.is_blocked = True
         log(
             _logger,
             logging.INFO,

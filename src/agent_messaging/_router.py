@@ -4,6 +4,8 @@ import inspect
 from collections.abc import Mapping
 from typing import final
 
+from typing_extensions import Buffer
+
 from agent_messaging._emitter import Clock
 from agent_messaging._errors import ConfigurationError, RemoteError
 from agent_messaging._handler import (
@@ -99,7 +101,7 @@ class MessageRouter:
         self,
         user_id: str,
         websocket: WebSocketLike,
-        frame: str | bytes,
+        frame: str | Buffer,
         *,
         metadata: Mapping[str, object] | None = None,
     ) -> bool:

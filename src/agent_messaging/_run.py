@@ -25,6 +25,9 @@ from agent_messaging._messages import Message, MessageType
 
 __all__ = ["NO_METADATA", "Agent", "Run", "RunContext", "RunOutcome", "ToolCall", "execute"]
 
+_THINKING: Final = MessageType.AGENT_THINKING
+_CHUNK: Final = MessageType.AGENT_RESPONSE_CHUNK
+
 NO_METADATA: Final[Mapping[str, object]] = MappingProxyType({})
 
 
@@ -99,11 +102,11 @@ class Run:
 
     def thinking(self, text: str) -> Awaitable[None]:
         """Tell the user what the agent is about."""
-        return self._emitter.emit(AgentThinking(text=text))
+        return self._emitter.emit_text(_THINKING, text)
 
     def chunk(self, text: str) -> Awaitable[None]:
         """Send the next piece of the answer."""
-        return self._emitter.emit(AgentResponseChunk(text=text))
+        return self._emitter.emit_text(_CHUNK, text)
 
     def progress(self, name: str, data: object = None) -> Awaitable[None]:
         """Send an event of your own: a name and any JSON data."""
@@ -147,6 +150,8 @@ class Run:
             return self._emitter.complete_tool(
                 event.tool_call_id, event.status, event.result, event.error
             )
+        if isinstance(event, AgentThinking | AgentResponseChunk):
+            return self._emitter.emit_text(event.type, event.text)
         if not isinstance(event, _EMITTABLE):
             raise LifecycleError(f"{type(event).__name__} is not for an agent to emit")
         return self._emitter.emit(event)
@@ -163,12 +168,7 @@ class Run:
 
 
 #: A tuple of plain classes: what a caller without a type checker may hand to `Run.emit`.
-_EMITTABLE: Final[tuple[type, ...]] = (
-    AgentThinking,
-    AgentResponseChunk,
-    AgentProgress,
-    ToolExecuting,
-)
+_EMITTABLE: Final[tuple[type, ...]] = (AgentProgress, ToolExecuting)
 
 
 @final

@@ -11,6 +11,12 @@ __all__ = ["DurationStats", "HandlerStats", "ProcessingStats", "RouterStats", "S
 
 
 _GOLDEN: Final = frozenset(GOLDEN_PATH)
+_COMPLETED: Final = MessageType.AGENT_COMPLETED
+_COUNTERS: Final = {
+    MessageType.START_AGENT: "start_agent_requests",
+    MessageType.USER_MESSAGE: "user_messages",
+    MessageType.CHAT: "chat_messages",
+}
 
 
 class DurationStats(TypedDict):
@@ -113,7 +119,7 @@ class Statistics:
         """A run decided its terminal event."""
         live = self.live
         live["runs_in_flight"] -= 1
-        if outcome is MessageType.AGENT_COMPLETED:
+        if outcome is _COMPLETED:
             live["runs_completed"] += 1
         elif outcome is MessageType.AGENT_FAILED:
             live["runs_failed"] += 1
@@ -123,7 +129,8 @@ class Statistics:
         durations = live["durations"]
         durations["count"] += 1
         durations["total_ms"] += duration_ms
-        durations["max_ms"] = max(durations["max_ms"], duration_ms)
+        if duration_ms > durations["max_ms"]:
+            durations["max_ms"] = duration_ms
 
     def processed(self, message_type: str, now: float) -> None:
         """A message's run completed, at ``now`` in Unix seconds."""

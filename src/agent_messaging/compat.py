@@ -118,7 +118,7 @@ def loads_legacy(text: str) -> object:
     """
     fields: object = json.loads(text)
     if not isinstance(fields, dict):
-        return fields  # pyright: ignore[reportUnknownVariableType]
+        return fields
     frame = cast("dict[str, object]", fields)
     kind = frame.get("type")
     if isinstance(kind, str):

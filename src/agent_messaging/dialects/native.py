@@ -7,11 +7,17 @@ from json.encoder import encode_basestring_ascii
 from math import isfinite
 from typing import Final, Protocol, cast, final
 
+from typing_extensions import Buffer
+
 from agent_messaging._errors import ErrorCode, PayloadError, RemoteError
 from agent_messaging._limits import DEFAULT_LIMITS, Limits, is_id
 from agent_messaging._messages import Message, MessageType
 
 __all__ = ["NativeDialect", "NativeRunEncoder"]
+
+#: How a frame of each type begins. Microseconds are as fine as the clocks are, and formatting them
+#: takes less time than the shortest exact form of a float.
+_HEADS: Final = {kind: f'{{"type":"{kind}","payload":' for kind in MessageType}
 
 _SURROGATE_ESCAPE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -31,7 +37,7 @@ class NativeRunEncoder:
 
     def encode(self, kind: MessageType, payload: str, seq: int, timestamp: float) -> str:
         """One event's frame, from its payload as `NativeDialect.encode_payload` gave it."""
-        return f'{{"type":"{kind}","payload":{payload}{self._tail}{seq},"timestamp":{timestamp!r}}}'
+        return f'{_HEADS[kind]}{payload}{self._tail}{seq},"timestamp":{timestamp:.6f}}}'
 
 
 @final
@@ -47,7 +53,7 @@ class NativeDialect:
         limits: the bounds on frames and payloads.
     """
 
-    __slots__ = ("_checks_all", "_dumps", "_limits", "_loads")
+    __slots__ = ("_checks_all", "_dumps", "_has_own_dumps", "_limits", "_loads")
 
     def __init__(
         self,
@@ -60,11 +66,12 @@ class NativeDialect:
         self._limits = limits
         self._checks_all = loads is not None
         self._loads = loads or _json_loads(limits.number_length)
-        self._dumps = dumps or _json_dumps(default or _unknown)
+        self._has_own_dumps = dumps is not None
+        self._dumps = _json_dumps(default or _unknown) if dumps is None else _ascii(dumps)
 
     # In: frames to messages.
 
-    def decode(self, frame: str | bytes | bytearray | memoryview) -> Message:
+    def decode(self, frame: str | Buffer) -> Message:
         """The message in one frame, a JSON object as text or as UTF-8.
 
         Raises:
@@ -80,7 +87,7 @@ class NativeDialect:
                 or ("\\u" in text and _SURROGATE_ESCAPE.search(text))
             ):
                 self._check(fields)
-        except Exception as error:  # whatever the host's loads makes of hostile text
+        except Exception as error:  # noqa: BLE001 - whatever the host's loads makes of it
             raise _malformed(_why(error), _message_id(text)) from error
         if type(fields) is not dict:
             raise _malformed("a frame is a JSON object")
@@ -94,10 +101,9 @@ class NativeDialect:
                 size = len(text)
                 if size <= limit and not text.isascii():
                     size = len(text.encode())
-            elif isinstance(frame, bytes | bytearray | memoryview):
-                octets = bytes(cast("bytes", frame))
-                size = len(octets)
-                text = octets.decode() if size <= limit else ""
+            elif isinstance(frame, Buffer):
+                size = memoryview(frame).nbytes
+                text = str(frame, "utf-8") if size <= limit else ""
             else:
                 raise _malformed(f"a frame is text or bytes, not {type(frame).__name__}")
         except UnicodeError as error:
@@ -141,18 +147,29 @@ class NativeDialect:
             PayloadError: it will not encode, or is too large; nothing has changed.
         """
         try:
-            encoded = self._dumps(payload)
-            text = encoded if isinstance(encoded, str) else bytes(encoded).decode()
-            size = len(text) if text.isascii() else len(text.encode())
-        except Exception as error:  # the host's dumps, default or objects may raise anything
+            text = self._dumps(payload)
+        except Exception as error:  # noqa: BLE001 - the host's dumps, default and objects
             raise PayloadError(
                 f"a payload must encode as JSON: {type(error).__name__}: {error}"
             ) from error
-        if size > self._limits.payload_bytes:
-            raise PayloadError(
-                f"a payload is at most {self._limits.payload_bytes} bytes, not {size}"
-            )
+        if len(text) > self._limits.payload_bytes:
+            raise PayloadError(f"a payload is at most {self._limits.payload_bytes} bytes")
         return text
+
+    def encode_text(self, text: str) -> str:
+        """The payload of an event that holds a text and nothing else.
+
+        Raises:
+            PayloadError: ``text`` is no string, or is too large; nothing has changed.
+        """
+        if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise PayloadError(f"a text must be a string, not {type(text).__name__}")
+        if self._has_own_dumps:
+            return self.encode_payload({"text": text})
+        payload = f'{{"text":{encode_basestring_ascii(text)}}}'
+        if len(payload) > self._limits.payload_bytes:
+            raise PayloadError(f"a payload is at most {self._limits.payload_bytes} bytes")
+        return payload
 
     def encode_control(
         self, kind: MessageType, payload: Mapping[str, object], timestamp: float
@@ -162,8 +179,7 @@ class NativeDialect:
         Raises:
             PayloadError: the payload will not encode, or is too large.
         """
-        text = self.encode_payload(payload)
-        return f'{{"type":"{kind}","payload":{text},"timestamp":{timestamp!r}}}'
+        return f'{_HEADS[kind]}{self.encode_payload(payload)},"timestamp":{timestamp:.6f}}}'
 
 
 class _UnacceptableError(ValueError):
@@ -234,6 +250,25 @@ def _json_dumps(default: Callable[[object], object]) -> Callable[[object], str]:
         return "".join(encoder(value, 0))
 
     return encode
+
+
+def _ascii(dumps: Callable[[object], str | bytes]) -> Callable[[object], str]:
+    """What ``dumps`` gives as ASCII, in which no host's send can fail for a surrogate."""
+
+    def encode(value: object) -> str:
+        encoded = dumps(value)
+        text = encoded if isinstance(encoded, str) else str(encoded, "utf-8")
+        return text if text.isascii() else _NON_ASCII.sub(_escaped, text)
+
+    return encode
+
+
+_NON_ASCII: Final = re.compile(r"[^\x00-\x7f]+")
+
+
+def _escaped(match: re.Match[str]) -> str:
+    # JSON has such characters in strings only, where an escape means the same.
+    return encode_basestring_ascii(match[0])[1:-1]
 
 
 def _unknown(value: object) -> object:
