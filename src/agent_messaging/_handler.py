@@ -281,7 +281,7 @@ class AgentMessageHandler:
         )
         try:
             self._on_run_finished(finished)
-        except Exception as raised:  # a hook's failure is not the run's
+        except Exception as raised:  # noqa: BLE001 - a hook's failure is not the run's
             self._statistics.live["hook_errors"] += 1
             fields = {"error": type(raised).__name__, "raised_at": raised_at(raised)}
             log(_logger, logging.ERROR, "hook_failed", fields)

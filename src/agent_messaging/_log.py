@@ -19,7 +19,7 @@ def log(
     text = " ".join(f"{name}={value}" for name, value in fields.items())
     try:
         logger.log(level, "%s %s", event, text, extra={"event": event, **fields}, exc_info=error)
-    except Exception:  # a host's handler or filter may raise anything; the message goes on
+    except Exception:  # noqa: BLE001 - a host's handler or filter may raise anything
         return
 
 

@@ -236,8 +236,8 @@ async def execute(run: Run, emitter: RunEmitter, agent: Agent, timeout: float | 
 
     Raises nothing, so that the caller can see the frames out before it raises.
     """
-    task = asyncio.current_task()
-    assert task is not None
+    # asyncio runs a coroutine in a task.
+    task = cast("asyncio.Task[object]", asyncio.current_task())
     cancels_before = task.cancelling()
     result: object = None
     error: BaseException | None = None

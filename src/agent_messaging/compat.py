@@ -1,4 +1,4 @@
-"""The former names, wire types and services; aliases and adapters, never a second implementation."""
+"""The former names, wire types and services: aliases and adapters, nothing implemented twice."""
 
 import inspect
 import json
@@ -241,8 +241,8 @@ class FormerWebSocket:
         # A bound send method stands for the socket that it is bound to.
         return getattr(getattr(websocket, "__self__", websocket), name)
 
-    async def send_json(self, data: object, mode: str = "text") -> None:
-        """Relay one frame, given as an object."""
+    async def send_json(self, data: object, mode: str = "text") -> None:  # noqa: ARG002
+        """Relay one frame, given as an object; ``mode`` is there for what Starlette's takes."""
         await self._relay(data)
 
     async def send_text(self, data: str) -> None:

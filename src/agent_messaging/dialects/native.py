@@ -87,7 +87,7 @@ class NativeDialect:
                 or ("\\u" in text and _SURROGATE_ESCAPE.search(text))
             ):
                 self._check(fields)
-        except Exception as error:  # noqa: BLE001 - whatever the host's loads makes of it
+        except Exception as error:  # whatever the host's loads makes of it
             raise _malformed(_why(error), _message_id(text)) from error
         if type(fields) is not dict:
             raise _malformed("a frame is a JSON object")
@@ -148,7 +148,7 @@ class NativeDialect:
         """
         try:
             text = self._dumps(payload)
-        except Exception as error:  # noqa: BLE001 - the host's dumps, default and objects
+        except Exception as error:  # of the host's dumps, default or objects
             raise PayloadError(
                 f"a payload must encode as JSON: {type(error).__name__}: {error}"
             ) from error
