@@ -1,0 +1,402 @@
+"""Messages to handlers: the first that takes the type, and an answer where none does."""
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+
+import pytest
+
+from agent_messaging import (
+    AgentMessageHandler,
+    ConfigurationError,
+    ErrorCode,
+    Limits,
+    Message,
+    MessageHandler,
+    MessageRouter,
+    MessageType,
+    NativeDialect,
+    RemoteError,
+    Run,
+    WebSocketLike,
+)
+from support import Recorder, chat, run, runs_of, start_agent
+from support.clients import Client, ManualClock
+
+
+async def echo(run: Run) -> str:
+    return run.request
+
+
+async def talkative(run: Run) -> None:
+    for number in range(5):
+        await run.chunk(str(number))
+        await asyncio.sleep(0)
+
+
+class Pings:
+    """A handler of the host's own, which uses the websocket itself."""
+
+    def __init__(self, *types: str, error: Exception | None = None) -> None:
+        self.supported_types: Collection[str] = types or ("ping",)
+        self.calls: list[tuple[str, WebSocketLike | None, Message]] = []
+        self._error = error
+
+    def can_handle(self, message_type: str) -> bool:
+        return message_type in self.supported_types
+
+    async def handle_message(
+        self, user_id: str, websocket: WebSocketLike | None, message: Message
+    ) -> bool:
+        self.calls.append((user_id, websocket, message))
+        if self._error is not None:
+            raise self._error
+        return True
+
+    def get_stats(self) -> Mapping[str, object]:
+        return {"pings": len(self.calls)}
+
+
+PING = Message(type="ping", message_id="m1")
+
+
+# Routing.
+
+
+def test_a_message_goes_to_the_handler_of_its_type() -> None:
+    pings = Pings()
+    client = Client(MessageRouter(AgentMessageHandler(echo), pings))
+    assert client.say(PING) is True
+    assert client.say(chat("Rome")) is True
+    assert len(pings.calls) == 1
+    assert client.payload("agent_completed")["result"] == "Rome"
+
+
+def test_the_first_registered_handler_wins() -> None:
+    first, second = Pings("ping"), Pings("ping", "pong")
+    client = Client(MessageRouter(first, second))
+    client.say(PING)
+    client.say(Message(type="pong"))
+    assert [len(first.calls), len(second.calls)] == [1, 1]
+
+
+def test_a_handler_can_be_registered_later_and_stands_behind_the_others() -> None:
+    router = MessageRouter(AgentMessageHandler(echo))
+    client = Client(router)
+    assert client.say(PING) is False
+    router.register(Pings("ping", "chat"))
+    assert client.say(PING) is True
+    assert client.say(chat()) is True
+    assert client.types == ["error_message", "agent_started", "agent_completed"]
+
+
+@pytest.mark.parametrize("kind", ["ping", "of_the_hosts_own", "agent_started", "CHAT"])
+def test_a_type_that_nothing_handles_is_answered_and_no_success(kind: str) -> None:
+    client = Client(MessageRouter(AgentMessageHandler(echo)))
+    assert client.say(Message(type=kind, message_id="m1")) is False
+    error = client.payload("error_message")
+    assert (error["code"], error["message_id"]) == ("unsupported_type", "m1")
+    assert client.say(chat()) is True
+
+
+def test_a_router_without_handlers_answers_everything() -> None:
+    client = Client(MessageRouter())
+    assert client.say(chat()) is False
+    assert client.payload("error_message")["code"] == "unsupported_type"
+
+
+def test_a_message_in_anothers_name_reaches_no_handler() -> None:
+    pings = Pings()
+    client = Client(MessageRouter(pings))
+    assert client.say(Message(type="ping", user_id="another")) is False
+    assert client.payload("error_message")["code"] == "identity_mismatch"
+    assert pings.calls == []
+
+
+def test_a_refusal_of_the_agents_handler_is_that_handlers_to_count() -> None:
+    handler = AgentMessageHandler(echo)
+    router = MessageRouter(handler)
+    client = Client(router)
+    assert client.say(Message(type="chat")) is False
+    assert client.payload("error_message")["code"] == "missing_content"
+    assert handler.processing_stats["errors"] == 1
+    assert router.get_stats()["errors"] == 0
+
+
+def test_metadata_reaches_the_agent() -> None:
+    seen: list[Mapping[str, object]] = []
+
+    async def agent(run: Run) -> None:
+        seen.append(run.context.metadata)
+
+    router = MessageRouter(AgentMessageHandler(agent, Recorder()))
+    metadata = {"plan": "pro"}
+    frame = '{"type":"chat","payload":{"text":"x"}}'
+    assert run(router.handle_message("u1", Recorder(), chat(), metadata=metadata))
+    assert run(router.handle_frame("u1", Recorder(), frame, metadata=metadata))
+    assert run(router.handle_message("u1", None, chat(), metadata=metadata))
+    assert run(router.handle_message("u1", Recorder(), chat()))
+    assert [dict(each) for each in seen] == [metadata, metadata, metadata, {}]
+
+
+# Registering.
+
+
+class NoHandler:
+    supported_types = ("ping",)
+
+
+class NotAsync(Pings):
+    def handle_message(self, *_: object) -> bool:  # type: ignore[override] # pyright: ignore[reportIncompatibleMethodOverride]
+        return True
+
+
+class NoTypes(Pings):
+    def __init__(self) -> None:
+        super().__init__()
+        self.supported_types = ()
+
+
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (NoHandler, "NoHandler has no method can_handle"),
+        (NotAsync, r"NotAsync\.handle_message must be a coroutine function"),
+        (NoTypes, r"NoTypes\.supported_types names no message type"),
+        (MessageRouter, r"MessageRouter\.supported_types names no message type"),
+        (object, "object has no method can_handle"),
+        (partial(echo), "partial has no method can_handle"),
+    ],
+)
+def test_what_is_no_handler_is_refused_when_it_is_registered_and_named(
+    make: Callable[[], object], what: str
+) -> None:
+    handler = make() if isinstance(make, type) else make
+    router = MessageRouter()
+    with pytest.raises(ConfigurationError, match=what):
+        router.register(handler)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    with pytest.raises(ConfigurationError, match=what):
+        MessageRouter(handler)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    assert router.supported_types == frozenset()
+    assert router.get_stats()["handlers"] == []
+
+
+@pytest.mark.parametrize("handler", [AgentMessageHandler, Pings, MessageRouter])
+def test_a_class_in_the_place_of_a_handler_is_refused(handler: object) -> None:
+    with pytest.raises(ConfigurationError):
+        MessageRouter(handler)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+def test_a_handler_is_registered_once() -> None:
+    handler = AgentMessageHandler(echo)
+    with pytest.raises(ConfigurationError, match="AgentMessageHandler is registered already"):
+        MessageRouter(handler, handler)
+    MessageRouter(handler, AgentMessageHandler(echo))
+
+
+def test_a_router_is_not_registered_in_itself() -> None:
+    router = MessageRouter(Pings())
+    with pytest.raises(ConfigurationError):
+        router.register(router)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), "5"])
+def test_the_wait_for_a_reply_is_a_positive_number_of_seconds(seconds: object) -> None:
+    with pytest.raises(ConfigurationError, match="final_send_timeout"):
+        MessageRouter(final_send_timeout=seconds)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+# A router is a handler.
+
+
+def test_a_router_is_a_handler_with_the_types_of_its_handlers() -> None:
+    router: MessageHandler = MessageRouter(AgentMessageHandler(echo), Pings("ping", "pong"))
+    assert set(router.supported_types) == {"start_agent", "user_message", "chat", "ping", "pong"}
+    assert router.can_handle("pong")
+    assert router.can_handle(MessageType.CHAT)
+    assert not router.can_handle("connect")
+
+
+def test_routers_nest() -> None:
+    pings = Pings()
+    inner = MessageRouter(AgentMessageHandler(echo), pings)
+    outer = MessageRouter(inner)
+    client = Client(outer)
+    assert client.say(chat("Rome")) is True
+    assert client.payload("agent_completed")["result"] == "Rome"
+    assert client.say(PING) is True
+    assert pings.calls == [("user-1", client.transport, PING)]
+    assert client.say(Message(type="connect")) is False
+    assert (outer.get_stats()["errors"], inner.get_stats()["errors"]) == (1, 0)
+
+
+def test_a_type_that_an_inner_router_no_longer_handles_is_answered_by_it() -> None:
+    class Fickle(Pings):
+        answers = iter([True, True, False])
+
+        def can_handle(self, message_type: str) -> bool:
+            return next(self.answers)
+
+    inner = MessageRouter(Fickle())
+    client = Client(MessageRouter(inner))
+    assert client.say(PING) is True
+    assert client.say(PING) is False
+    assert inner.get_stats()["errors"] <= 1
+    assert client.payload("error_message")["code"] == "unsupported_type"
+
+
+def test_statistics_are_the_routers_refusals_and_its_handlers_counters_detached() -> None:
+    handler, pings = AgentMessageHandler(echo), Pings()
+    router = MessageRouter(handler, pings)
+    client = Client(router)
+    client.say(chat())
+    client.say(PING)
+    client.say(Message(type="connect"))
+    client.say(Message(type="ping", user_id="another"))
+    stats = router.get_stats()
+    assert stats["errors"] == 2
+    assert stats["refusals"] == {"unsupported_type": 1, "identity_mismatch": 1}
+    assert stats["handlers"] == [handler.get_stats(), {"pings": 1}]
+    stats["refusals"].clear()
+    stats["handlers"].clear()
+    assert router.get_stats()["refusals"] != {}
+    assert len(router.get_stats()["handlers"]) == 2
+
+
+# Handlers of the host's own.
+
+
+def test_a_handler_of_the_hosts_gets_the_websocket_as_the_host_gave_it() -> None:
+    pings = Pings()
+    client = Client(MessageRouter(pings))
+    client.say(PING)
+    ((user_id, websocket, message),) = pings.calls
+    assert user_id == "user-1"
+    assert websocket is client.transport
+    assert message is PING
+
+
+@pytest.mark.parametrize("error", [ValueError("own"), RemoteError(ErrorCode.TIMEOUT, "own")])
+@pytest.mark.parametrize("websocket", [None, Recorder()])
+def test_what_a_handler_of_the_hosts_raises_is_raised_on(
+    error: Exception, websocket: Recorder | None
+) -> None:
+    router = MessageRouter(Pings(error=error))
+    with pytest.raises(type(error)) as raised:
+        run(router.handle_message("u1", websocket, PING))
+    assert raised.value is error
+    assert router.get_stats()["errors"] == 0
+
+
+# Without a websocket.
+
+
+def test_without_a_websocket_the_handlers_own_serves() -> None:
+    own = Recorder()
+    router = MessageRouter(MessageRouter(AgentMessageHandler(echo, own)))
+    assert run(router.handle_message("u1", None, chat("Rome"))) is True
+    ((_, completed),) = runs_of(own.frames).values()
+    assert completed["payload"]["result"] == "Rome"
+
+
+def test_without_a_websocket_a_refusal_is_only_counted() -> None:
+    router = MessageRouter(AgentMessageHandler(echo, Recorder()))
+    assert run(router.handle_message("u1", None, PING)) is False
+    assert router.get_stats()["refusals"] == {"unsupported_type": 1}
+
+
+def test_without_any_websocket_it_is_a_configuration_error() -> None:
+    router = MessageRouter(AgentMessageHandler(echo))
+    with pytest.raises(ConfigurationError, match="websocket"):
+        run(router.handle_message("u1", None, chat()))
+
+
+@pytest.mark.parametrize("user_id", ["", None, 7])
+def test_a_user_id_that_is_none_is_a_configuration_error(user_id: object) -> None:
+    client = Client(MessageRouter(Pings()), user_id=user_id)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    with pytest.raises(ConfigurationError, match="user_id"):
+        client.say(PING)
+    with pytest.raises(ConfigurationError, match="user_id"):
+        run(MessageRouter().handle_frame(user_id, Recorder(), "{}"))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+def test_a_websocket_that_is_none_is_a_configuration_error() -> None:
+    with pytest.raises(ConfigurationError, match="websocket"):
+        run(MessageRouter(Pings()).handle_message("u1", object(), PING))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+# One connection, several handlers.
+
+
+def test_a_router_and_the_handlers_below_it_never_send_at_once_on_one_connection() -> None:
+    async def main() -> None:
+        router = MessageRouter(MessageRouter(AgentMessageHandler(talkative)))
+        client = Client(router, Recorder(yields=2))
+        sent = [
+            client.send(chat()),
+            client.send(start_agent()),
+            client.send(Message(type="chat")),
+            client.send(PING),
+            router.handle_frame("user-1", client.transport, "{"),
+        ]
+        assert list(await asyncio.gather(*sent)) == [True, True, False, False, False]
+        assert client.types.count("error_message") == 3
+        assert client.types.count("agent_completed") == 2
+
+    run(main())
+
+
+def test_a_reply_of_the_router_stands_in_the_order_of_the_connection() -> None:
+    async def main() -> None:
+        client = Client(MessageRouter(AgentMessageHandler(echo)), Recorder(seconds=1))
+        await asyncio.gather(client.send(chat()), client.send(PING))
+        assert client.types == ["agent_started", "agent_completed", "error_message"]
+
+    run(main())
+
+
+# Frames.
+
+
+def test_a_frame_is_decoded_and_handled() -> None:
+    transport = Recorder()
+    router = MessageRouter(AgentMessageHandler(echo))
+    for frame in (
+        '{"type":"chat","payload":{"text":"a"}}',
+        b'{"type":"chat","payload":{"text":"a"}}',
+    ):
+        assert run(router.handle_frame("u1", transport, frame)) is True
+    assert len(transport.frames) == 4
+
+
+def test_a_frame_that_does_not_decode_is_answered_and_the_connection_lives_on() -> None:
+    router = MessageRouter(
+        AgentMessageHandler(echo),
+        dialect=NativeDialect(limits=Limits(frame_bytes=80)),
+        clock=ManualClock().clock,
+    )
+    client = Client(router)
+    frames = ["{", "[]", '{"type":5,"message_id":"m1"}', '{"type":"chat","x":"' + "x" * 80 + '"}']
+    for frame in frames:
+        assert run(router.handle_frame("u1", client.transport, frame)) is False
+    assert [payload["code"] for payload in client.payloads("error_message")] == [
+        "malformed_frame",
+        "malformed_frame",
+        "invalid_message",
+        "frame_too_large",
+    ]
+    assert client.payloads("error_message")[2]["message_id"] == "m1"
+    assert router.get_stats()["errors"] == 4
+    assert client.say(chat()) is True
+
+
+def test_closing_a_router_waits_for_what_cancelled_calls_left_behind() -> None:
+    async def main() -> None:
+        router = MessageRouter(AgentMessageHandler(echo, final_send_timeout=1))
+        client = Client(router, Recorder(seconds=1))
+        assert await client.send(chat()) is False
+        await router.aclose()
+        assert client.types == ["agent_started", "agent_completed"]
+        await router.aclose()
+
+    run(main())
