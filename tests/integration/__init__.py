@@ -1,0 +1,1 @@
+"""The library behind real servers, talked to by a real client."""
