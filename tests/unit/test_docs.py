@@ -32,7 +32,7 @@ _PAGES: Final = sorted(
 )
 
 #: What blocks may be written in; another language would be a block that nobody looks at.
-_LANGUAGES: Final = ("python", "output", "console", "json", "mermaid", "sh", "text")
+_LANGUAGES: Final = ("python", "output", "console", "json", "mermaid", "text")
 
 _SAVED: Final = re.compile(r"[Ss]ave this as `(\w+\.py)`:\n\n\Z")
 _NOT_RUN: Final = re.compile(r"<!-- not run: \S.* -->\n\Z")
