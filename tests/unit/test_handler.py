@@ -270,7 +270,7 @@ def test_an_agent_error_reads_as_it_says_and_any_other_exception_is_neutral(
     async def agent(run: Run) -> None:
         raise error
 
-    client = Client(AgentMessageHandler(agent))
+    client = Client(AgentMessageHandler(agent, clock=ManualClock().clock))
     assert client.say(chat()) is False
     assert client.types == ["agent_started", "agent_failed"]
     assert client.payload("agent_failed") == {**failure, "duration_ms": 0}

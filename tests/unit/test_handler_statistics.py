@@ -111,7 +111,7 @@ def test_a_message_that_completed_moves_these_and_no_others(message: Message, ow
 
 @pytest.mark.parametrize("request_text", ["fail", "words"])
 def test_a_run_that_failed_is_one_error(request_text: str) -> None:
-    handler = AgentMessageHandler(golden)
+    handler = AgentMessageHandler(golden, clock=ManualClock().clock)
     before = handler.get_stats()
     assert not Client(handler).say(chat(request_text))
     changes = moved(before, handler.processing_stats)
@@ -154,7 +154,7 @@ def test_a_refused_message_is_one_error_under_its_code_and_no_run(
 
 def test_a_cancelled_run_has_a_counter_of_its_own_and_is_no_error() -> None:
     async def main() -> None:
-        handler = AgentMessageHandler(golden)
+        handler = AgentMessageHandler(golden, clock=ManualClock().clock)
         before = handler.get_stats()
         task = Client(handler).start(chat("hang"))
         await steps()

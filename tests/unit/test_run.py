@@ -25,14 +25,14 @@ from agent_messaging import (
     TransportError,
 )
 from support import Recorder, chat, run, start_agent
-from support.clients import Client, steps
+from support.clients import Client, ManualClock, steps
 
 AgentBody = Callable[[Run], Awaitable[object]]
 
 
 def talk(agent: AgentBody) -> Client:
     """A client whose one message the agent has worked on, with no assertion of it failing."""
-    client = Client(AgentMessageHandler(agent))
+    client = Client(AgentMessageHandler(agent, clock=ManualClock().clock))
     assert client.say(chat())
     return client
 
