@@ -337,7 +337,9 @@ class FormerWebSocket:
             case MessageType.TOOL_EXECUTING:
                 lacking = {"tool_name": _tool_name(payload), "arguments": None}
             case MessageType.TOOL_COMPLETED:
-                lacking = {"tool_name": _tool_name(payload), "status": "ok"}
+                failed = bool(payload.get("error"))
+                lacking = {"tool_name": _tool_name(payload), "status": "error" if failed else "ok"}
+                lacking |= {} if failed else {"result": None}
             case MessageType.AGENT_COMPLETED:
                 lacking = {"result": None, "duration_ms": duration_ms}
             case MessageType.AGENT_FAILED:
