@@ -1,4 +1,4 @@
-"""Sphinx configuration: ``sphinx-build -W docs docs/_build/html``."""
+"""Sphinx configuration: ``sphinx-build -W docs build/html``."""
 
 import sys
 from importlib.metadata import version as _version
@@ -18,7 +18,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinxcontrib.mermaid",
 ]
-exclude_patterns = ["_build", "examples"]
+exclude_patterns = ["examples"]
 html_theme = "furo"
 html_show_copyright = False
 html_title = f"agent-messaging {release}"

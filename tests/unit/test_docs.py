@@ -28,7 +28,6 @@ _ROOT: Final = Path(__file__).parents[2]
 _PAGES: Final = sorted(
     path.relative_to(_ROOT).as_posix()
     for path in (_ROOT / "README.md", _ROOT / "CHANGELOG.md", *(_ROOT / "docs").rglob("*.md"))
-    if "_build" not in path.parts
 )
 
 #: What blocks may be written in; another language would be a block that nobody looks at.
