@@ -25,6 +25,7 @@ from agent_messaging import (
     RemoteError,
     RunEvent,
     ToolStatus,
+    compat,
 )
 from agent_messaging.dialects.native import NativeDialect, NativeRunEncoder
 from support import Json, Recorder, decoded, run
@@ -204,8 +205,14 @@ def _logged() -> dict[tuple[str, str], str]:
 
 def test_the_python_reference_names_everything_public_once() -> None:
     page = (_DOCS / "reference" / "python-api.md").read_text(encoding="utf-8")
-    named = re.findall(r"^\.\. auto\w+:: agent_messaging\.(\w+)$", page, flags=re.MULTILINE)
-    assert sorted(named) == sorted(agent_messaging.__all__)
+    named = re.findall(r"^\.\. auto\w+:: agent_messaging\.([\w.]+)$", page, flags=re.MULTILINE)
+    former = {name: getattr(compat, name) for name in compat.__all__}
+    public = {name: getattr(agent_messaging, name) for name in agent_messaging.__all__}
+    aliases = [name for name, item in former.items() if any(item is one for one in public.values())]
+    assert sorted(named) == sorted(
+        [*public, *(f"compat.{name}" for name in former if name not in aliases)]
+    )
+    assert [name for name in aliases if f"`{name}`" not in page] == []
 
 
 def test_the_tree_of_errors_is_in_the_how_to() -> None:
