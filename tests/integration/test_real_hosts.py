@@ -32,6 +32,7 @@ class Story:
     go: Json = field(default_factory=dict[str, object])
     statistics: Json = field(default_factory=dict[str, object])
     errors: list[str] = field(default_factory=list[str])
+    is_told: bool = False
 
     @property
     def runs(self) -> list[Json]:
@@ -81,9 +82,10 @@ def story(
 ) -> Story:
     expected: Vanishing = request.param
     if expected.program not in stories:
-        story = Story(expected)
+        story = stories[expected.program] = Story(expected)
         asyncio.run(happen(story, issue))
-        stories[expected.program] = story
+        story.is_told = True
+    assert stories[expected.program].is_told, "the first error of this host says what went wrong"
     return stories[expected.program]
 
 
