@@ -10,8 +10,9 @@ from typing import TypeAlias
 import pytest
 
 from agent_messaging import ConfigurationError, Limits, WebSocketLike, as_transport
-from agent_messaging._outbox import OutboxPool
+from agent_messaging._outbox import Outbox, OutboxPool
 from support import Recorder, run
+from support.loop import VirtualLoop
 from support.posting import CHUNK, Gate, Receipts, steps
 
 
@@ -127,17 +128,9 @@ def test_a_class_in_the_place_of_an_object_is_refused(socket: type) -> None:
         as_transport(socket)
 
 
-def test_a_socket_whose_send_is_a_class_is_refused() -> None:
-    class Odd:
-        send = Recorder
-
-    with pytest.raises(ConfigurationError, match=r"Odd\.send"):
-        as_transport(Odd())  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
-
-
 @pytest.mark.parametrize("websocket", [None, 5, "ws://host", object(), ["send"], {"send": print}])
 def test_what_cannot_send_is_refused(websocket: object) -> None:
-    with pytest.raises(ConfigurationError, match=type(websocket).__name__):
+    with pytest.raises(ConfigurationError, match="async callable of one text frame"):
         as_transport(websocket)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
@@ -295,6 +288,29 @@ def test_an_outbox_that_fails_after_its_last_user_left_is_forgotten(cancelled: b
         assert pool.acquire(transport) is not outbox
 
     run(main())
+
+
+def test_an_outbox_of_a_closed_loop_is_used_in_no_other() -> None:
+    async def send(frame: str) -> None:
+        await asyncio.Event().wait()
+
+    async def abandon() -> Outbox:
+        outbox = pool.acquire(send)
+        outbox.post("frame", CHUNK, Receipts())
+        outbox.leave()
+        await steps()
+        return outbox
+
+    async def acquire() -> Outbox:
+        return pool.acquire(send)
+
+    pool = OutboxPool(Limits())
+    loop = VirtualLoop()
+    # The writer that is left behind is the point, and not to be reported as lost.
+    loop.set_exception_handler(lambda loop, context: None)
+    abandoned = loop.run_until_complete(abandon())
+    loop.close()
+    assert run(acquire()) is not abandoned
 
 
 def test_what_cannot_send_leaves_no_outbox_behind() -> None:
