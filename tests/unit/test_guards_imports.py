@@ -1,0 +1,266 @@
+"""Guards of the rooms: imports point down, and none reaches for the machine."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import agent_messaging
+from support.source_rules import facilities_of, imports_of, module_name
+
+ROOT = Path(agent_messaging.__file__).parents[1]
+SOURCES = {
+    module_name(path, ROOT): ast.parse(path.read_text())
+    for path in sorted((ROOT / "agent_messaging").rglob("*.py"))
+}
+
+#: The rooms from the ground up: each may import those on the lines above its own, and no others.
+ROOMS = (
+    ("_limits", "_log", "_records", "dialects"),
+    ("_errors",),
+    ("_messages",),
+    ("_events",),
+    ("_lifecycle", "_stats"),
+    ("_outbox", "dialects.native"),
+    ("_emitter",),
+    ("_replies", "_run"),
+    ("_registry",),
+    ("_handler",),
+    ("_router",),
+    ("",),  # the package root
+    ("compat",),
+    ("_cli_text", "_demo"),
+    ("_cli",),
+    ("__main__",),
+)
+
+#: Where the machine may be reached for, and why.
+EXEMPT = {
+    "_cli": "the command line is a host: it reads stdin, minds signals and loads an agent",
+    "__main__": "what runs the command line",
+}
+
+
+def room(module: str) -> str:
+    return module.removeprefix("agent_messaging").removeprefix(".")
+
+
+LEVELS = {name: level for level, names in enumerate(ROOMS) for name in names}
+
+
+def rooms_imported(module: str, tree: ast.AST) -> set[str]:
+    """The rooms of the package that the module imports."""
+    is_package = any(other.startswith(module + ".") for other in SOURCES)
+    package = module if is_package else module.rpartition(".")[0]
+    found = {name for name in imports_of(tree, package) if name in SOURCES}
+    # Naming a module of the package names the packages around it too, which hold nothing.
+    return {room(name) for name in found if not is_around(name, found)}
+
+
+def is_around(name: str, others: set[str]) -> bool:
+    return any(other.startswith(name + ".") for other in others)
+
+
+def test_every_module_has_a_room_and_every_room_a_module() -> None:
+    assert {room(module) for module in SOURCES} == set(LEVELS)
+
+
+@pytest.mark.parametrize("module", sorted(SOURCES))
+def test_imports_point_down_only(module: str) -> None:
+    level = LEVELS[room(module)]
+    upward = {name for name in rooms_imported(module, SOURCES[module]) if LEVELS[name] >= level}
+    assert upward == set()
+
+
+def test_the_import_guard_sees_an_import_that_points_up() -> None:
+    for statement in (
+        "from agent_messaging._handler import AgentMessageHandler",
+        "import agent_messaging._handler",
+        "from agent_messaging import _handler",
+        "from . import _handler",
+        "from ._handler import AgentMessageHandler",
+        "def later():\n    from agent_messaging._handler import AgentMessageHandler",
+    ):
+        assert rooms_imported("agent_messaging._errors", ast.parse(statement)) == {"_handler"}
+    assert rooms_imported("agent_messaging._errors", ast.parse("import agent_messaging")) == {""}
+    deeper = ast.parse("from .._handler import x\nfrom . import native")
+    imported = rooms_imported("agent_messaging.dialects.other", deeper)
+    assert imported == {"_handler", "dialects.native"}
+
+
+def test_only_typing_extensions_is_needed_beside_the_standard_library() -> None:
+    needed = {
+        name.split(".")[0]
+        for module, tree in SOURCES.items()
+        for name in imports_of(tree, module)
+        if name
+    }
+    assert needed - set(sys.stdlib_module_names) == {"agent_messaging", "typing_extensions"}
+
+
+# Facilities of the machine.
+
+
+@pytest.mark.parametrize("module", sorted(SOURCES))
+def test_no_room_names_a_network_thread_process_or_environment_facility(module: str) -> None:
+    if room(module) in EXEMPT:
+        assert facilities_of(SOURCES[module]), "an exemption that is not needed"
+    else:
+        assert facilities_of(SOURCES[module]) == set()
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("import socket", {"socket"}),
+        ("import socket as s", {"socket"}),
+        ("from socket import create_connection as c", {"socket"}),
+        ("import http.client", {"http.client"}),
+        ("from concurrent.futures import ThreadPoolExecutor", {"concurrent.futures"}),
+        ("def f():\n    import threading", {"threading"}),
+        ("import os\nos.environ['A']", {"os.environ"}),
+        ("import os as o\no.getenv('A')", {"os.getenv"}),
+        ("from os import environ, urandom", {"os.environ"}),
+        ("import os\nos.urandom(16)", set[str]()),
+        ("from os import urandom", set[str]()),
+        ("import asyncio\nasyncio.run(f())", {"asyncio.run"}),
+        ("from asyncio import run", {"asyncio.run"}),
+        ("import asyncio\nasyncio.to_thread(f)", {"asyncio.to_thread", "to_thread"}),
+        ("from asyncio import open_connection", {"asyncio.open_connection"}),
+        ("import asyncio\nasyncio.current_task()", set[str]()),
+        ("loop.run_in_executor(None, f)", {"run_in_executor"}),
+        ("self._run(run)\nself.run()", set[str]()),
+        ("import time\ntime.sleep(1)", {"time.sleep"}),
+        ("import time\ntime.monotonic()", set[str]()),
+        ("open('/etc/passwd')", {"open"}),
+        ("__import__('socket')", {"__import__"}),
+        ("import importlib\nimportlib.import_module('socket')", {"importlib"}),
+    ],
+)
+def test_the_facility_guard_sees_what_it_looks_for(source: str, found: set[str]) -> None:
+    assert facilities_of(ast.parse(source)) == found
+
+
+# Importing.
+
+#: What ``import agent_messaging`` loads of the package, and nothing more.
+LOADED = {
+    "agent_messaging",
+    *(f"agent_messaging.{name}" for name in LEVELS if name and LEVELS[name] < LEVELS[""]),
+}
+
+WATCH = """
+import sys
+
+# What the package builds on is there first, so that only its own doings are seen.
+import asyncio, contextlib, copy, dataclasses, enum, functools, heapq, inspect, json, logging
+import math, os, re, signal, threading, time, types, typing, typing_extensions, warnings
+
+seen = []
+
+
+class Environment(dict):
+    def __getattribute__(self, name):
+        seen.append(f"environ.{name}")
+        return super().__getattribute__(name)
+
+    def __getitem__(self, name):
+        seen.append(f"environ[{name}]")
+        return super().__getitem__(name)
+
+    def __contains__(self, name):
+        seen.append(f"{name} in environ")
+        return super().__contains__(name)
+
+    def __iter__(self):
+        seen.append("iter(environ)")
+        return super().__iter__()
+
+
+def state():
+    loggers = {
+        name: (logger.level, logger.handlers, logger.propagate, logger.disabled, logger.filters)
+        for name, logger in logging.root.manager.loggerDict.items()
+        if isinstance(logger, logging.Logger) and not name.startswith("agent_messaging")
+    }
+    return {
+        "threads": threading.enumerate(),
+        "root logger": (logging.root.level, list(logging.root.handlers)),
+        "other loggers": loggers,
+        "logger class": logging.getLoggerClass(),
+        "record factory": logging.getLogRecordFactory(),
+        "warning filters": list(warnings.filters),
+        "signals": [signal.getsignal(number) for number in signal.valid_signals()],
+        "hooks": (sys.excepthook, sys.displayhook, threading.excepthook, sys.unraisablehook),
+        "path": list(sys.path),
+        "meta path": list(sys.meta_path),
+        "directory": os.getcwd(),
+        "recursion limit": sys.getrecursionlimit(),
+        "loop": asyncio._get_running_loop(),
+    }
+
+
+REACHES = ("socket.", "subprocess.", "os.", "_thread.", "signal.", "shutil.", "tempfile.", "http.")
+
+
+def audit(event, arguments):
+    if event.startswith(REACHES) and event not in {"os.listdir", "os.scandir"}:
+        seen.append(event)
+    if event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+"):
+        seen.append(f"open {arguments[0]}")
+
+
+before, modules = state(), set(sys.modules)
+os.environ = Environment(os.environ)
+sys.dont_write_bytecode = True
+seen.clear()
+sys.addaudithook(audit)
+
+import agent_messaging
+
+found = list(seen)
+assert not found, found
+after = state()
+assert before == after, [name for name in before if before[name] != after[name]]
+own = {name for name in logging.root.manager.loggerDict if name.startswith("agent_messaging")}
+assert own
+for name in own:
+    logger = logging.getLogger(name)
+    assert logger.handlers == [] and logger.filters == [], name
+    assert logger.level == logging.NOTSET and logger.propagate and not logger.disabled, name
+print("\\n".join(sorted(set(sys.modules) - modules)))
+"""
+
+
+def test_importing_the_package_has_no_side_effect_and_loads_no_more_than_it_needs() -> None:
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", WATCH], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.split())
+    assert {name for name in loaded if name.startswith("agent_messaging")} == LOADED
+    others = {name.split(".")[0] for name in loaded} - {"agent_messaging"}
+    assert others <= set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize(
+    ("doing", "trace"),
+    [
+        ("import os; os.environ.get('A')", "environ.get"),
+        ("import os; os.getenv('A')", "environ.get"),
+        ("import socket; socket.socket()", "socket.__new__"),
+        ("threading.Thread(target=threading.Event().wait, daemon=True).start()", "threads"),
+        ("import logging; logging.basicConfig()", "root logger"),
+        ("import warnings; warnings.simplefilter('ignore')", "warning filters"),
+    ],
+)
+def test_the_watch_over_importing_sees_what_it_looks_for(doing: str, trace: str) -> None:
+    watch = WATCH.replace("\nimport agent_messaging\n", f"\nimport agent_messaging\n{doing}\n")
+    assert watch != WATCH
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", watch], capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert trace in done.stderr
