@@ -251,7 +251,7 @@ def test_importing_the_package_has_no_side_effect_and_loads_no_more_than_it_need
         ("import os; os.environ.get('A')", "environ.get"),
         ("import os; os.getenv('A')", "environ.get"),
         ("import socket; socket.socket()", "socket.__new__"),
-        ("threading.Thread(target=threading.Event().wait, daemon=True).start()", "threads"),
+        ("threading.Thread(target=threading.Event().wait, daemon=True).start()", "thread"),
         ("import logging; logging.basicConfig()", "root logger"),
         ("import warnings; warnings.simplefilter('ignore')", "warning filters"),
     ],
