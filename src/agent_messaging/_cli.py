@@ -82,8 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _run(arguments.agent, arguments.user, arguments.format)
     except StopError as stop:
-        if stop.reason:
-            say(f"agent-messaging: error: {stop.reason}\n")
+        say(f"agent-messaging: error: {stop.reason}\n" if stop.reason else "")
         return stop.code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -321,8 +320,7 @@ class _Output:
         try:
             await self._writer.call(partial(write_line, self._sink, self._render(frame)))
         except StopError as stop:
-            if not self.broken.done():
-                self.broken.set_result(stop)
+            self.broken.set_result(stop)  # once: after a failure nothing more is sent
             raise
 
     def close(self) -> None:
