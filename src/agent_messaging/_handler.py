@@ -9,6 +9,7 @@ from typing import Final, Protocol, TypeAlias, final
 
 from agent_messaging._emitter import Clock, RunEmitter
 from agent_messaging._errors import ConfigurationError, ErrorCode, RemoteError
+from agent_messaging._events import CancelReason
 from agent_messaging._lifecycle import GoldenPathReport
 from agent_messaging._limits import DEFAULT_LIMITS, Limits, is_id
 from agent_messaging._log import log, raised_at
@@ -67,6 +68,7 @@ class RunFinished:
         message: the message that started it.
         report: what was decided and delivered; ``report.outcome`` is how it ended.
         code: a failed run's code; None for other outcomes.
+        reason: a cancelled run's reason; None for other outcomes.
         error: what the agent raised, if it did; not for the client.
     """
 
@@ -74,6 +76,7 @@ class RunFinished:
     message: Message
     report: GoldenPathReport
     code: str | None
+    reason: CancelReason | None
     error: BaseException | None
 
 
@@ -264,6 +267,7 @@ class AgentMessageHandler:
                 "run_id": context.run_id,
                 "outcome": str(outcome.kind),
                 "code": outcome.code,
+                "reason": outcome.reason,
                 "duration_ms": outcome.duration_ms,
             }
             if error is not None:
@@ -277,6 +281,7 @@ class AgentMessageHandler:
             message=run.message,
             report=run.report,
             code=outcome.code,
+            reason=outcome.reason,
             error=error,
         )
         try:

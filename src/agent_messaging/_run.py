@@ -16,6 +16,7 @@ from agent_messaging._events import (
     AgentProgress,
     AgentResponseChunk,
     AgentThinking,
+    CancelReason,
     TerminalEvent,
     ToolCompleted,
     ToolExecuting,
@@ -227,6 +228,7 @@ class RunOutcome:
     kind: MessageType
     duration_ms: int
     code: str | None = None
+    reason: CancelReason | None = None
     error: BaseException | None = None
     raised: BaseException | None = None
 
@@ -309,8 +311,13 @@ def _conclude(
         error = unencodable
         event = _failed(ErrorCode.AGENT_ERROR, "The agent failed.", duration_ms)
         emitter.end(event)
-    code = event.code if isinstance(event, AgentFailed) else None
-    return RunOutcome(kind=event.type, duration_ms=duration_ms, code=code, error=error)
+    return RunOutcome(
+        kind=event.type,
+        duration_ms=duration_ms,
+        code=event.code if isinstance(event, AgentFailed) else None,
+        reason=event.reason if isinstance(event, AgentCancelled) else None,
+        error=error,
+    )
 
 
 def _failed(code: ErrorCode, message: str, duration_ms: int) -> AgentFailed:
