@@ -208,6 +208,7 @@ def test_a_run_whose_transport_failed_is_cancelled_as_disconnected_whatever_the_
     assert client.frames == []
     (finished,) = told
     assert finished.report.outcome is MessageType.AGENT_CANCELLED
+    assert finished.reason == "disconnected"
     assert finished.report.delivered == {}
     assert finished.report.undelivered == sum(finished.report.decided.values()) > 0
     stats = handler.get_stats()
@@ -234,7 +235,7 @@ def test_a_run_that_is_cancelled_over_a_failed_transport_is_disconnected_and_rai
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert told[0].report.outcome is MessageType.AGENT_CANCELLED
+        assert [details.reason for details in told] == ["disconnected"]
 
     run(main())
 

@@ -43,7 +43,7 @@ def test_it_is_told_whose_run_it_was_and_how_it_ended() -> None:
     assert details.message is message
     assert (details.context.user_id, details.context.thread_id) == ("user-1", "t1")
     assert details.context.message_id == "m1"
-    assert (details.code, details.error) == (None, None)
+    assert (details.code, details.reason, details.error) == (None, None, None)
     report = details.report
     assert report.outcome is MessageType.AGENT_COMPLETED
     assert report.decided == dict.fromkeys(GOLDEN_PATH, 1)
@@ -78,7 +78,7 @@ def test_it_is_told_what_a_failed_run_raised_and_its_code(error: Exception, code
 
     details = finished(agent, chat())
     assert details.report.outcome is MessageType.AGENT_FAILED
-    assert details.code == code
+    assert (details.code, details.reason) == (code, None)
     assert details.error is error
 
 
@@ -117,7 +117,7 @@ def test_it_is_told_of_a_cancelled_run_before_the_cancellation_is_raised_on() ->
             await task
         (details,) = told
         assert details.report.outcome is MessageType.AGENT_CANCELLED
-        assert details.code is None
+        assert (details.code, details.reason) == (None, "cancelled")
         assert isinstance(details.error, asyncio.CancelledError)
 
     run(main())

@@ -291,6 +291,19 @@ def test_a_context_is_frozen_and_its_metadata_empty_where_the_host_gave_none() -
         context.metadata["key"] = 1  # type: ignore[index] # pyright: ignore[reportIndexIssue]
 
 
+def test_the_run_knows_how_long_it_has_been_running() -> None:
+    clock = ManualClock()
+
+    async def agent(run: Run) -> list[int]:
+        before = run.elapsed_ms
+        clock.move(1.25)
+        return [before, run.elapsed_ms]
+
+    client = Client(AgentMessageHandler(agent, clock=clock.clock))
+    assert client.say(chat())
+    assert client.payload("agent_completed") == {"result": [0, 1250], "duration_ms": 1250}
+
+
 def test_the_report_says_what_was_decided_and_delivered_up_to_now() -> None:
     async def agent(run: Run) -> None:
         await run.thinking("a")
