@@ -191,6 +191,7 @@ def what_is_no_agent_cannot_be_registered(registry: AgentRegistry) -> None:
     registry.register(coroutine_agent)  # type: ignore[call-arg, arg-type]  # pyright: ignore[reportCallIssue]
     registry.register("flights", coroutine_agent, True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
+    registry.agent(coroutine_agent)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     registry.agent()(blocking_agent)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
 
 

@@ -30,6 +30,7 @@ def an_agent_sees_whose_run_it_is(run: Run) -> None:
     assert_type(run.context, RunContext)
     assert_type(run.report, GoldenPathReport)
     assert_type(run.websocket, object)
+    assert_type(run.elapsed_ms, int)
 
 
 def a_context_has_typed_ids(context: RunContext) -> None:
@@ -72,6 +73,13 @@ async def every_emit_can_be_awaited(run: Run) -> None:
 
 async def an_emit_is_no_coroutine_to_make_a_task_of(run: Run) -> None:
     asyncio.create_task(run.chunk("a"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # noqa: RUF006
+
+
+async def a_payload_of_another_making_can_be_relayed(run: Run) -> None:
+    await run.relay(MessageType.AGENT_THINKING, {"text": "hm"})
+    await run.relay(MessageType.TOOL_EXECUTING, {"tool_name": "search"}, "call")
+    await run.relay("agent_thinking", {})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await run.relay(MessageType.AGENT_THINKING, "hm")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 async def texts_are_texts(run: Run) -> None:
