@@ -121,6 +121,12 @@ def test_a_processed_message_counts_by_its_type(
     }
 
 
+def test_a_processed_message_of_another_type_counts_as_processed_alone() -> None:
+    statistics = Statistics()
+    statistics.processed("acme.refund", 1700.5)
+    assert counts(statistics) == {"messages_processed": 1, "last_processed_time": 1700.5}
+
+
 @pytest.mark.parametrize("kind", RUN_EVENTS)
 def test_an_event_that_was_sent_counts_by_its_type(kind: MessageType) -> None:
     golden = {"agent_started", "agent_thinking", "tool_executing", "tool_completed"}
