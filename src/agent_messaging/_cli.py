@@ -5,31 +5,37 @@ import asyncio
 import importlib
 import operator
 import os
-import select
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import redirect_stdout, suppress
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
 from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Any, Final, TypeAlias, TypeVar, cast, final
+from types import FrameType
+from typing import Any, Final, cast, final
 
-from agent_messaging._cli_text import as_text
+from agent_messaging._cli_streams import (
+    EXIT_STREAM,
+    BlockingCalls,
+    Lines,
+    Output,
+    StopError,
+    read_chunk,
+)
+from agent_messaging._cli_text import json_line, text_line
 from agent_messaging._errors import AgentError, ConfigurationError, ErrorCode
 from agent_messaging._handler import AgentMessageHandler, RunFinished
 from agent_messaging._limits import DEFAULT_LIMITS, is_id
 from agent_messaging._registry import AgentLike
 from agent_messaging._router import MessageRouter
 
-__all__ = ["BlockingCalls", "Lines", "StopError", "attend", "main", "read_chunk", "write_line"]
+__all__ = ["attend", "main"]
 
-EXIT_STREAM: Final = 1
 EXIT_USAGE: Final = 2
-EXIT_INTERRUPTED: Final = 128 + signal.SIGINT
-EXIT_TERMINATED: Final = 128 + signal.SIGTERM
+EXIT_SIGNAL: Final = 128  # and the signal's number, as a shell counts
+EXIT_INTERRUPTED: Final = EXIT_SIGNAL + signal.SIGINT
 
 _DESCRIPTION: Final = """\
 Run an agent on standard input and output: one client frame a line comes in, one
@@ -44,6 +50,8 @@ exit codes:
   2    the arguments, or the agent that they name, cannot be used
   130  interrupted by Ctrl-C; a run in flight has got its agent_cancelled
   143  ended by SIGTERM; likewise
+
+A second Ctrl-C or SIGTERM ends the program at once.
 """
 
 _HINT: Final = """\
@@ -52,23 +60,10 @@ Type one JSON frame a line, for example
 and end with Ctrl-D (on Windows: Ctrl-Z, then Enter).
 """
 
-#: Bytes of one read: what a pipe holds.
-_CHUNK: Final = 64 * 1024
 #: Seconds that a run has to end, and its last frames to go out, once the program is to end.
 _GRACE: Final = 5.0
 #: Seconds that a call waits for its frames to go out: whoever reads them sets the pace.
 _PATIENCE: Final = 365 * 24 * 3600.0
-
-T = TypeVar("T")
-
-
-class StopError(Exception):
-    """The program ends with this exit code, and says why unless ``reason`` is empty."""
-
-    def __init__(self, code: int, reason: str = "") -> None:
-        super().__init__(code, reason)
-        self.code = code
-        self.reason = reason
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,8 +81,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return stop.code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except asyncio.CancelledError:
-        return EXIT_TERMINATED
     return 0
 
 
@@ -153,7 +146,7 @@ def _run(agent_name: str | None, user_id: str, output_format: str) -> None:
     stdin, stdout = sys.stdin, sys.stdout
     if stdout is None:
         raise StopError(EXIT_STREAM, "standard output is closed")
-    render = partial(_text_line, stdout.encoding) if output_format == "text" else _json_line
+    render = partial(text_line, stdout.encoding) if output_format == "text" else json_line
     with redirect_stdout(sys.stderr):  # what an agent prints is no frame
         try:
             handler = AgentMessageHandler(
@@ -233,29 +226,55 @@ async def _serve(
     """Handle the lines of a file descriptor, one after the other, until it ends.
 
     Raises:
-        StopError: the source cannot be read, or the sink takes no more.
-        CancelledError: by Ctrl-C or SIGTERM; a run in flight has got its terminal event.
+        StopError: the source cannot be read, the sink takes no more, or Ctrl-C or SIGTERM came;
+            a run in flight has got its terminal event.
     """
+    loop = asyncio.get_running_loop()
     task = cast("asyncio.Task[None]", asyncio.current_task())
-    # Ctrl-C cancels this task already. SIGTERM is to do so, too, where the system has it and this
-    # is the main thread.
-    with suppress(RuntimeError):
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    code = 0
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        nonlocal code
+        if code:
+            os._exit(code)  # pragma: no cover - it would end the process that measures
+        code = EXIT_SIGNAL + number
+        loop.call_soon_threadsafe(task.cancel)
+
     if os.isatty(source):
         say(_HINT)
     reader = BlockingCalls("agent-messaging reader")
-    output = _Output(sink, render)
+    output = Output(sink, render)
     lines = Lines(DEFAULT_LIMITS.frame_bytes)
     try:
-        ended = False
-        while not ended:
-            chunk = await reader.call(partial(read_chunk, source))
-            ended = not chunk
-            for line in lines.feed(chunk or b"\n"):  # the last line may lack its end
-                await attend(router.handle_frame(user_id, output.send, line), output.broken)
+        with _on_signals(stop):
+            ended = False
+            while not ended:
+                chunk = await reader.call(partial(read_chunk, source))
+                ended = not chunk
+                for line in lines.feed(chunk or b"\n"):  # the last line may lack its end
+                    await attend(router.handle_frame(user_id, output.send, line), output.broken)
+    except asyncio.CancelledError:
+        if code:
+            raise StopError(code) from None
+        raise
     finally:
         reader.close()
         output.close()
+
+
+@contextmanager
+def _on_signals(handler: Callable[[int, FrameType | None], None]) -> Generator[None]:
+    """Meanwhile Ctrl-C and SIGTERM call this; unless they are ignored, or this is a thread."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 async def attend(handling: Coroutine[Any, Any, bool], broken: asyncio.Future[StopError]) -> None:
@@ -273,147 +292,3 @@ async def attend(handling: Coroutine[Any, Any, bool], broken: asyncio.Future[Sto
     if broken.done():
         raise broken.result()
     await task
-
-
-@final
-class Lines:
-    """Cuts chunks of bytes into lines, and keeps no more of a line than shows it is too long.
-
-    Args:
-        limit: bytes that a line may have. Of a longer one, ``limit + 1`` are given out.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._kept = limit + 1
-        self._line = bytearray()
-
-    def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """The lines that end in this chunk, without their ends; blank ones are left out."""
-        *ends, rest = chunk.split(b"\n")
-        for end in ends:
-            self._keep(end)
-            line = bytes(self._line)
-            self._line.clear()
-            if line.strip():
-                yield line
-        self._keep(rest)
-
-    def _keep(self, part: bytes) -> None:
-        self._line += part[: self._kept - len(self._line)]
-
-
-@final
-class _Output:
-    """The transport: frames to lines of a file descriptor.
-
-    Attributes:
-        broken: set when the descriptor takes no more.
-    """
-
-    def __init__(self, sink: int, render: Callable[[str], bytes]) -> None:
-        self.broken: asyncio.Future[StopError] = asyncio.get_running_loop().create_future()
-        self._sink = sink
-        self._render = render
-        self._writer = BlockingCalls("agent-messaging writer")
-
-    async def send(self, frame: str) -> None:
-        try:
-            await self._writer.call(partial(write_line, self._sink, self._render(frame)))
-        except StopError as stop:
-            self.broken.set_result(stop)  # once: after a failure nothing more is sent
-            raise
-
-    def close(self) -> None:
-        self._writer.close()
-
-
-@final
-class BlockingCalls:
-    """Blocking calls, one at a time, in a daemon thread.
-
-    One that never returns, as a read from a silent terminal, holds up neither the event loop
-    nor the exit.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
-        threading.Thread(target=self._work, name=name, daemon=True).start()
-
-    async def call(self, function: Callable[[], T]) -> T:
-        """What the function returns, or the `StopError` that it raises."""
-        future: asyncio.Future[T] = self._loop.create_future()
-        self._calls.put((function, future))
-        return await future
-
-    def close(self) -> None:
-        """Let the thread end after the calls that it has."""
-        self._calls.put(None)
-
-    def _work(self) -> None:
-        while (call := self._calls.get()) is not None:
-            function, future = call
-            try:
-                settle = partial(future.set_result, function())
-            except StopError as stop:
-                settle = partial(future.set_exception, stop)
-            with suppress(RuntimeError):  # the loop is closed, so nobody waits
-                self._loop.call_soon_threadsafe(_unless_done, future, settle)
-
-
-_Call: TypeAlias = tuple[Callable[[], Any], asyncio.Future[Any]]
-
-
-def _unless_done(future: asyncio.Future[Any], settle: Callable[[], None]) -> None:
-    if not future.done():
-        settle()
-
-
-#: As `select.select`, whose result is not needed.
-Wait: TypeAlias = Callable[[list[int], list[int], list[int]], object]
-
-
-def read_chunk(source: int, wait: Wait = select.select) -> bytes:
-    """The next bytes, as soon as there are some; none at the end.
-
-    Raises:
-        StopError: it cannot be read.
-    """
-    while True:
-        try:
-            return os.read(source, _CHUNK)
-        except BlockingIOError:  # a process that shares it has made it so
-            wait([source], [], [])
-        except OSError as error:
-            reason = f"standard input cannot be read: {error.strerror}"
-            raise StopError(EXIT_STREAM, reason) from error
-
-
-def write_line(sink: int, line: bytes, wait: Wait = select.select) -> None:
-    """Write all of it.
-
-    Raises:
-        StopError: it cannot be written; silent when its reader went away, as `head` does.
-    """
-    rest = memoryview(line)
-    while rest:
-        try:
-            rest = rest[os.write(sink, rest) :]
-        except BlockingIOError:  # as above
-            wait([], [sink], [])
-        except BrokenPipeError as error:
-            raise StopError(EXIT_STREAM) from error
-        except OSError as error:
-            reason = f"standard output cannot be written: {error.strerror}"
-            raise StopError(EXIT_STREAM, reason) from error
-
-
-# Frames to lines.
-
-
-def _json_line(frame: str) -> bytes:
-    return f"{frame}\n".encode("ascii")
-
-
-def _text_line(encoding: str, frame: str) -> bytes:
-    return f"{as_text(frame)}\n".encode(encoding, "backslashreplace")

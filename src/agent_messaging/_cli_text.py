@@ -1,4 +1,4 @@
-"""The command line's readable form of a server frame."""
+"""Server frames as lines of the command line's output: as they are, or readable."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from agent_messaging._messages import MessageType
 
-__all__ = ["as_text"]
+__all__ = ["as_text", "json_line", "text_line"]
 
 
 def _json(value: object) -> str:
@@ -50,3 +50,13 @@ def as_text(frame: str) -> str:
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in line
     )
+
+
+def text_line(encoding: str, frame: str) -> bytes:
+    """A line of readable text, in which what the encoding lacks is escaped."""
+    return f"{as_text(frame)}\n".encode(encoding, "backslashreplace")
+
+
+def json_line(frame: str) -> bytes:
+    """The frame as a line."""
+    return f"{frame}\n".encode("ascii")

@@ -21,6 +21,8 @@ from agent_messaging.dialects.native import NativeDialect, NativeRunEncoder
 
 __all__ = ["Clock", "RunEmitter"]
 
+# A tuple: a union in an isinstance call is made anew at each call.
+_TOOL_EVENTS: Final = (ToolExecuting, ToolCompleted)
 _TERMINAL: Final = frozenset(
     {MessageType.AGENT_COMPLETED, MessageType.AGENT_FAILED, MessageType.AGENT_CANCELLED}
 )
@@ -145,7 +147,7 @@ class RunEmitter:
     def decide(self, event: RunEvent) -> Awaitable[None]:
         """Encode the payload, move the lifecycle, post the frame; in this order, or not at all."""
         payload = self._dialect.encode_payload(event.payload())
-        if isinstance(event, ToolExecuting | ToolCompleted):
+        if isinstance(event, _TOOL_EVENTS):
             return self._post(event.type, payload, event.tool_call_id, event.tool_name)
         return self._post(event.type, payload, None, "")
 

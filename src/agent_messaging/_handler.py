@@ -1,5 +1,6 @@
 """Messages in, runs out: the handler protocol and the canonical handler."""
 
+import inspect
 import logging
 import math
 import os
@@ -125,6 +126,8 @@ class AgentMessageHandler:
         if run_timeout is not None:
             check_seconds("run_timeout", run_timeout)
         check_seconds("final_send_timeout", final_send_timeout)
+        if on_run_finished is not None:
+            _check_hook(on_run_finished)
         self._resolve = resolver(message_handler_service)
         self._websocket = websocket
         self._dialect = dialect or NativeDialect(limits=limits)
@@ -266,7 +269,7 @@ class AgentMessageHandler:
                 "thread_id": context.thread_id,
                 "run_id": context.run_id,
                 "outcome": str(outcome.kind),
-                "code": outcome.code,
+                "code": None if outcome.code is None else str(outcome.code),
                 "reason": outcome.reason,
                 "duration_ms": outcome.duration_ms,
             }
@@ -327,3 +330,10 @@ def unsupported(message: Message) -> RemoteError:
         "no handler takes messages of this type",
         message_id=message.message_id,
     )
+
+
+def _check_hook(hook: object) -> None:
+    if not callable(hook) or inspect.iscoroutinefunction(hook):
+        raise ConfigurationError(
+            f"on_run_finished must be a plain function of one argument, not {hook!r}"
+        )

@@ -90,7 +90,7 @@ _FUNCTIONS: Final[tuple[type, ...]] = (FunctionType, MethodType)
 
 
 class _Accepted:
-    """What awaiting an event costs while there is room: nothing."""
+    """What awaiting an event costs while there is room: next to nothing."""
 
     __slots__ = ()
 

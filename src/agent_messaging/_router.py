@@ -159,7 +159,7 @@ class MessageRouter:
             handler = self._handler_for(user_id, message)
         except RemoteError as refusal:
             return await self._replies.refuse(user_id, outbox, refusal)
-        if isinstance(handler, AgentMessageHandler | MessageRouter):
+        if isinstance(handler, (AgentMessageHandler, MessageRouter)):
             return await handler.handle_on(outbox, user_id, message, metadata)
         return await handler.handle_message(user_id, outbox.websocket, message)
 

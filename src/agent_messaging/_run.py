@@ -23,6 +23,7 @@ from agent_messaging._events import (
 )
 from agent_messaging._lifecycle import GoldenPathReport, RunState
 from agent_messaging._messages import Message, MessageType
+from agent_messaging._outbox import ACCEPTED
 
 __all__ = ["NO_METADATA", "Agent", "Run", "RunContext", "RunOutcome", "ToolCall", "execute"]
 
@@ -192,7 +193,9 @@ class ToolCall:
         self.result: object = None
 
     async def __aenter__(self) -> Self:
-        await self._run.tool_executing(self.tool_call_id, self.tool_name, self.arguments)
+        posted = self._run.tool_executing(self.tool_call_id, self.tool_name, self.arguments)
+        if posted is not ACCEPTED:
+            await posted
         return self
 
     async def __aexit__(
@@ -202,11 +205,15 @@ class ToolCall:
         trace: TracebackType | None,
     ) -> None:
         if error is None:
-            await self._run.tool_completed(self.tool_call_id, self.result)
+            posted = self._run.tool_completed(self.tool_call_id, self.result)
         elif isinstance(error, Exception):
             words = _words(error)
             text = "The tool failed." if words is None else words.message
-            await self._run.tool_completed(self.tool_call_id, error=text)
+            posted = self._run.tool_completed(self.tool_call_id, error=text)
+        else:
+            return
+        if posted is not ACCEPTED:
+            await posted
 
 
 class Agent(NamedTuple):

@@ -21,6 +21,10 @@ _HEADS: Final = {kind: f'{{"type":"{kind}","payload":' for kind in MessageType}
 
 _SURROGATE_ESCAPE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
+#: What may be a number that is not finite, or too long, where the host's parser takes it. The text
+#: is looked at first, since looking at every value takes longer than a fast parser does.
+_SUSPECT: Final = re.compile(r"NaN|Infinity|[0-9][eE]|[0-9.]{20}", re.IGNORECASE)
+
 
 @final
 class NativeRunEncoder:
@@ -53,7 +57,7 @@ class NativeDialect:
         limits: the bounds on frames and payloads.
     """
 
-    __slots__ = ("_checks_all", "_dumps", "_has_own_dumps", "_limits", "_loads")
+    __slots__ = ("_dumps", "_has_own_dumps", "_is_lenient", "_limits", "_loads")
 
     def __init__(
         self,
@@ -64,7 +68,7 @@ class NativeDialect:
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._limits = limits
-        self._checks_all = loads is not None
+        self._is_lenient = loads is not None
         self._loads = loads or _json_loads(limits.number_length)
         self._has_own_dumps = dumps is not None
         self._dumps = _json_dumps(default or _unknown) if dumps is None else _ascii(dumps)
@@ -82,8 +86,8 @@ class NativeDialect:
         try:
             fields = self._loads(text)
             if (
-                self._checks_all
-                or text.count("{") + text.count("[") > self._limits.json_depth
+                text.count("{") + text.count("[") > self._limits.json_depth
+                or (self._is_lenient and _SUSPECT.search(text))
                 or ("\\u" in text and _SURROGATE_ESCAPE.search(text))
             ):
                 self._check(fields)
@@ -221,9 +225,19 @@ def _json_loads(number_length: int) -> Callable[[str], object]:
     def parse_constant(text: str) -> float:
         return _finite(float(text))
 
-    return json.JSONDecoder(
+    decoder = json.JSONDecoder(
         parse_int=parse_int, parse_float=parse_float, parse_constant=parse_constant
-    ).decode
+    )
+
+    def loads(text: str) -> object:
+        # What most clients send: no white space around the object.
+        if text.startswith("{"):
+            value, end = decoder.raw_decode(text)
+            if end == len(text):
+                return value
+        return decoder.decode(text)
+
+    return loads
 
 
 class _CEncoder(Protocol):

@@ -1,0 +1,170 @@
+"""The command line's standard input and output, for an event loop."""
+
+import asyncio
+import os
+import select
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, Final, TypeAlias, TypeVar, final
+
+__all__ = [
+    "EXIT_STREAM",
+    "BlockingCalls",
+    "Lines",
+    "Output",
+    "StopError",
+    "read_chunk",
+    "write_line",
+]
+
+EXIT_STREAM: Final = 1
+
+#: Bytes of one read: what a pipe holds.
+_CHUNK: Final = 64 * 1024
+
+T = TypeVar("T")
+
+
+class StopError(Exception):
+    """The program ends with this exit code, and says why unless ``reason`` is empty."""
+
+    def __init__(self, code: int, reason: str = "") -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+
+@final
+class Lines:
+    """Cuts chunks of bytes into lines, and keeps no more of a line than shows it is too long.
+
+    Args:
+        limit: bytes that a line may have. Of a longer one, ``limit + 1`` are given out.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._kept = limit + 1
+        self._line = bytearray()
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """The lines that end in this chunk, without their ends; blank ones are left out."""
+        *ends, rest = chunk.split(b"\n")
+        for end in ends:
+            self._keep(end)
+            line = bytes(self._line)
+            self._line.clear()
+            if line.strip():
+                yield line
+        self._keep(rest)
+
+    def _keep(self, part: bytes) -> None:
+        self._line += part[: self._kept - len(self._line)]
+
+
+@final
+class Output:
+    """The transport: frames to lines of a file descriptor.
+
+    Attributes:
+        broken: set when the descriptor takes no more.
+    """
+
+    def __init__(self, sink: int, render: Callable[[str], bytes]) -> None:
+        self.broken: asyncio.Future[StopError] = asyncio.get_running_loop().create_future()
+        self._sink = sink
+        self._render = render
+        self._writer = BlockingCalls("agent-messaging writer")
+
+    async def send(self, frame: str) -> None:
+        try:
+            await self._writer.call(partial(write_line, self._sink, self._render(frame)))
+        except StopError as stop:
+            self.broken.set_result(stop)  # once: after a failure nothing more is sent
+            raise
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+@final
+class BlockingCalls:
+    """Blocking calls, one at a time, in a daemon thread.
+
+    One that never returns, as a read from a silent terminal, holds up neither the event loop
+    nor the exit.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        threading.Thread(target=self._work, name=name, daemon=True).start()
+
+    async def call(self, function: Callable[[], T]) -> T:
+        """What the function returns, or the `StopError` that it raises."""
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._calls.put((function, future))
+        return await future
+
+    def close(self) -> None:
+        """Let the thread end after the calls that it has."""
+        self._calls.put(None)
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            function, future = call
+            try:
+                settle = partial(future.set_result, function())
+            except StopError as stop:
+                settle = partial(future.set_exception, stop)
+            with suppress(RuntimeError):  # the loop is closed, so nobody waits
+                self._loop.call_soon_threadsafe(_unless_done, future, settle)
+
+
+_Call: TypeAlias = tuple[Callable[[], Any], asyncio.Future[Any]]
+
+
+def _unless_done(future: asyncio.Future[Any], settle: Callable[[], None]) -> None:
+    if not future.done():
+        settle()
+
+
+#: As `select.select`, whose result is not needed.
+Wait: TypeAlias = Callable[[list[int], list[int], list[int]], object]
+
+
+def read_chunk(source: int, wait: Wait = select.select) -> bytes:
+    """The next bytes, as soon as there are some; none at the end.
+
+    Raises:
+        StopError: it cannot be read.
+    """
+    while True:
+        try:
+            return os.read(source, _CHUNK)
+        except BlockingIOError:  # a process that shares it has made it so
+            wait([source], [], [])
+        except OSError as error:
+            reason = f"standard input cannot be read: {error.strerror}"
+            raise StopError(EXIT_STREAM, reason) from error
+
+
+def write_line(sink: int, line: bytes, wait: Wait = select.select) -> None:
+    """Write all of it.
+
+    Raises:
+        StopError: it cannot be written; silent when its reader went away, as `head` does.
+    """
+    rest = memoryview(line)
+    while rest:
+        try:
+            rest = rest[os.write(sink, rest) :]
+        except BlockingIOError:  # as above
+            wait([], [sink], [])
+        except BrokenPipeError as error:
+            raise StopError(EXIT_STREAM) from error
+        except OSError as error:
+            reason = f"standard output cannot be written: {error.strerror}"
+            raise StopError(EXIT_STREAM, reason) from error
