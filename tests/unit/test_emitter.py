@@ -102,6 +102,23 @@ def test_a_relayed_end_is_the_end_and_interrupts_open_tools_first(
     assert stats["messages_processed"] == (1 if completed else 0)
 
 
+def test_relaying_anything_but_an_end_leaves_open_tools_and_the_clock_alone() -> None:
+    clock = ManualClock()
+
+    async def agent(run: Run) -> None:
+        await run.tool_executing("c1", "search")
+        clock.move(2)
+        await run.relay(MessageType.AGENT_THINKING, {"text": "Looking"})
+        clock.move(1)
+        await run.tool_completed("c1", "found")
+
+    client = Client(AgentMessageHandler(agent, clock=clock.clock))
+    assert client.say(chat()) is True
+    completed = client.payload("tool_completed")
+    assert (completed["status"], completed["duration_ms"]) == ("ok", 3000)
+    assert client.payload("agent_completed")["duration_ms"] == 3000
+
+
 def test_after_a_relayed_end_everything_is_refused() -> None:
     async def agent(run: Run) -> None:
         await run.relay(COMPLETED, {})

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Any, cast
 
 import pytest
 
@@ -151,6 +152,21 @@ def test_nothing_is_left_of_a_connection_once_its_messages_are_done() -> None:
         await client.send(chat())
         assert tasks_left() == []
         await client.send(user_message())
+        assert client.types.count("agent_completed") == 2
+
+    run(main())
+
+
+#: Loops whose tasks start at once have these from Python 3.12 on.
+EAGER: object = getattr(asyncio, "eager_task_factory", None)
+
+
+@pytest.mark.parametrize("yields", [0, 1])
+def test_a_loop_that_starts_tasks_at_once_changes_nothing(yields: int) -> None:
+    async def main() -> None:
+        asyncio.get_running_loop().set_task_factory(cast("Any", EAGER))
+        client = Client(AgentMessageHandler(talkative), Recorder(yields=yields))
+        assert await client_sends(client, "a", "b") == [True, True]
         assert client.types.count("agent_completed") == 2
 
     run(main())
