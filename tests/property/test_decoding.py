@@ -62,7 +62,7 @@ def test_any_frame_decodes_or_is_refused_with_a_documented_code(codec: Codec) ->
     kinds: Counter[Kind] = Counter()
     codes: Counter[str] = Counter()
 
-    @settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+    @settings(max_examples=250, suppress_health_check=[HealthCheck.too_slow], deadline=None)
     @given(samples())
     def decode(sample: Sample) -> None:
         kinds[sample.kind] += 1

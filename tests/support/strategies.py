@@ -193,11 +193,9 @@ def _wrong_field(draw: st.DrawFn) -> Sample:
 
 @st.composite
 def _other_shape(draw: st.DrawFn) -> Sample:
-    """The whole frame wrapped, repeated, padded or reduced to one of its values."""
+    """The whole frame wrapped, repeated or reduced to one of its values."""
     base = draw(valid_frames())
-    shape = draw(st.sampled_from(["list", "text", "twice", "oversize", "value"]))
-    if shape == "oversize":
-        return Sample(Kind.MUTATED, base + " " * (256 * 1024), base, "frame_too_large")
+    shape = draw(st.sampled_from(["list", "text", "twice", "value"]))
     frame = {
         "list": f"[{base}]",
         "text": json.dumps(base),
@@ -207,8 +205,22 @@ def _other_shape(draw: st.DrawFn) -> Sample:
     return Sample(Kind.MUTATED, frame, base, "malformed_frame")
 
 
+@st.composite
+def _oversize(draw: st.DrawFn) -> Sample:
+    """The frame padded beyond the limit, with what JSON allows around it."""
+    base = draw(valid_frames())
+    padding = draw(st.sampled_from(" \t\n\r")) * 256 * 1024
+    frame = draw(st.sampled_from([base + padding, padding + base]))
+    return Sample(Kind.MUTATED, frame, base, "frame_too_large")
+
+
 mutated: st.SearchStrategy[Sample] = st.one_of(
-    _edited_text(), _edited_bytes(), _hostile_value(), _wrong_field(), _other_shape()
+    _edited_text(),
+    _edited_bytes(),
+    _hostile_value(),
+    _wrong_field(),
+    _other_shape(),
+    _oversize(),
 )
 
 
