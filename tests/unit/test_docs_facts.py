@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import json
+import logging
 import re
 from pathlib import Path
 from typing import Final, cast, get_args
@@ -12,6 +13,7 @@ import pytest
 import agent_messaging
 from agent_messaging import (
     AgentCancelled,
+    AgentLike,
     AgentMessageHandler,
     AgentMessagingError,
     AgentRegistry,
@@ -23,12 +25,14 @@ from agent_messaging import (
     MessageType,
     ProcessingStats,
     RemoteError,
+    Run,
     RunEvent,
+    RunFinished,
     ToolStatus,
     compat,
 )
 from agent_messaging.dialects.native import NativeDialect, NativeRunEncoder
-from support import Json, Recorder, decoded, run
+from support import Json, Recorder, chat, decoded, run
 
 _ROOT: Final = Path(__file__).parents[2]
 _DOCS: Final = _ROOT / "docs"
@@ -107,7 +111,7 @@ def test_the_fields_of_a_message_are_those_of_its_class() -> None:
 def test_the_messages_are_accepted_as_they_stand() -> None:
     agents = AgentRegistry()
 
-    async def travel(run: agent_messaging.Run) -> str:
+    async def travel(run: Run) -> str:
         return run.request
 
     agents.register("travel", travel)
@@ -153,7 +157,7 @@ def test_every_type_is_either_described_or_reserved() -> None:
 
 
 def test_a_reserved_type_is_answered_as_unsupported() -> None:
-    async def agent(run: agent_messaging.Run) -> None: ...
+    async def agent(run: Run) -> None: ...
 
     client = Recorder()
     router = MessageRouter(AgentMessageHandler(agent))
@@ -182,6 +186,59 @@ def test_the_log_events_are_those_of_the_source() -> None:
     assert {(logger, event) for logger, event, _ in documented} == logged.keys()
     for logger, event, levels in documented:
         assert logged[logger, event] in levels
+
+
+class _Former:
+    """A service of the former handlers that sends what is no frame."""
+
+    async def handle_start_agent(
+        self, *, user_id: str, payload: object, db_session: object, websocket: object
+    ) -> None: ...
+
+    async def handle_user_message(
+        self, *, user_id: str, payload: object, db_session: object, websocket: object
+    ) -> None:
+        assert isinstance(websocket, compat.FormerWebSocket)
+        await websocket.send_text("no frame")
+
+
+async def _everything_that_is_logged() -> None:
+    async def failing(run: Run) -> None:
+        raise ValueError
+
+    def raising(finished: RunFinished) -> None:
+        raise ValueError
+
+    cases: list[tuple[AgentLike, Message, Recorder]] = [
+        (failing, Message(type="dance"), Recorder()),
+        (failing, chat(), Recorder(hangs_at=1)),
+        (failing, chat(), Recorder(fails_at=1)),
+        (compat.adapt_service(_Former()), chat(), Recorder()),
+    ]
+    for agent, message, client in cases:
+        handler = AgentMessageHandler(agent, on_run_finished=raising, final_send_timeout=1.0)
+        await handler.handle_message("user-1", client, message)
+        await handler.aclose()
+
+
+def test_the_fields_of_the_log_events_are_those_of_the_source(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rows = re.findall(
+        r"^\| `agent_messaging[\w.]*` \| `(\w+)` \| .*? \| (.*) \|$", _STATISTICS, re.MULTILINE
+    )
+    documented = {event: set(re.findall(r"`(\w+)`", fields)) for event, fields in rows}
+    documented["run_error"] = documented["run_finished"]
+    plain = logging.makeLogRecord({}).__dict__.keys() | {"event", "message", "asctime"}
+
+    with caplog.at_level(logging.DEBUG, logger="agent_messaging"):
+        run(_everything_that_is_logged())
+
+    logged: dict[str, set[str]] = {}
+    for record in caplog.records:
+        event = record.__dict__["event"]
+        logged.setdefault(event, set()).update(record.__dict__.keys() - plain)
+    assert logged == documented
 
 
 def _logged() -> dict[tuple[str, str], str]:
