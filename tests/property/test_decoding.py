@@ -8,11 +8,11 @@ from typing import NamedTuple
 import msgspec
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_messaging import Message, MessageType, NativeDialect, RemoteError
-from support.strategies import Kind, Sample, any_texts, messages, samples
+from support.strategies import Kind, Sample, any_texts, messages, patient, samples
 
 DOCUMENTED = {"malformed_frame", "frame_too_large", "invalid_message"}
 
@@ -62,7 +62,7 @@ def test_any_frame_decodes_or_is_refused_with_a_documented_code(codec: Codec) ->
     kinds: Counter[Kind] = Counter()
     codes: Counter[str] = Counter()
 
-    @settings(max_examples=250, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+    @settings(patient, max_examples=250)
     @given(samples())
     def decode(sample: Sample) -> None:
         kinds[sample.kind] += 1
@@ -88,6 +88,7 @@ def test_any_frame_decodes_or_is_refused_with_a_documented_code(codec: Codec) ->
 def test_arbitrary_bytes_and_text_raise_nothing_else(codec: Codec) -> None:
     dialect = codec.dialect()
 
+    @patient
     @given(st.one_of(st.binary(), any_texts, any_texts.map(lambda text: f'{{"type":"{text}"}}')))
     def decode(frame: str | bytes) -> None:
         error = refusal(dialect, frame)
@@ -97,6 +98,7 @@ def test_arbitrary_bytes_and_text_raise_nothing_else(codec: Codec) -> None:
     decode()
 
 
+@patient
 @given(messages)
 def test_a_message_survives_its_dictionary(message: Message) -> None:
     assert Message.from_dict(message.to_dict()) == message
@@ -106,6 +108,7 @@ def test_a_message_survives_its_dictionary(message: Message) -> None:
 def test_a_valid_frame_decodes_to_the_message_that_it_was_made_of(codec: Codec) -> None:
     dialect = codec.dialect()
 
+    @patient
     @given(messages)
     def decode(message: Message) -> None:
         frame = json.dumps(message.to_dict())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from agent_messaging import MessageType, NativeDialect, PayloadError
 from agent_messaging.dialects.native import NativeRunEncoder
-from support.strategies import any_texts, ids, json_values, numbers, payloads
+from support.strategies import any_texts, ids, json_values, numbers, patient, payloads
 
 #: Not only JSON: what an agent may hand in by mistake, at any depth.
 anything: st.SearchStrategy[object] = st.recursive(
@@ -32,6 +32,7 @@ anything: st.SearchStrategy[object] = st.recursive(
 )
 
 
+@patient
 @given(payloads)
 def test_a_payload_is_what_the_standard_library_writes(payload: dict[str, object]) -> None:
     text = NativeDialect().encode_payload(payload)
@@ -46,6 +47,7 @@ def test_a_payload_of_the_hosts_encoder_says_the_same_in_ascii(
 ) -> None:
     dialect = NativeDialect(dumps=dumps)
 
+    @patient
     @given(payloads)
     def encode(payload: dict[str, object]) -> None:
         text = dialect.encode_payload(payload)
@@ -62,6 +64,7 @@ def test_whatever_an_agent_hands_in_encodes_or_is_a_payload_error(
     dialect = NativeDialect(dumps=dumps)
     outcomes: set[bool] = set()
 
+    @patient
     @given(st.dictionaries(any_texts, anything, max_size=3))
     def encode(payload: dict[str, object]) -> None:
         try:
@@ -77,6 +80,7 @@ def test_whatever_an_agent_hands_in_encodes_or_is_a_payload_error(
     assert outcomes == {True, False}
 
 
+@patient
 @given(any_texts)
 def test_any_text_is_a_payload_of_one_text(text: str) -> None:
     dialect = NativeDialect()
@@ -85,6 +89,7 @@ def test_any_text_is_a_payload_of_one_text(text: str) -> None:
     assert json.loads(encoded) == {"text": text}
 
 
+@patient
 @given(
     kind=st.sampled_from(MessageType),
     user_id=ids,
@@ -128,6 +133,7 @@ def test_the_frame_of_an_event_says_what_went_into_it(
     }
 
 
+@patient
 @given(kind=st.sampled_from(MessageType), payload=payloads, timestamp=numbers)
 def test_the_frame_of_a_control_event_is_json(
     kind: MessageType, payload: dict[str, object], timestamp: float

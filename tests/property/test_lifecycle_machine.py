@@ -15,6 +15,7 @@ from hypothesis.stateful import (
 )
 
 from agent_messaging import LifecycleError, MessageType, RunLifecycle
+from support.strategies import patient
 
 WORDS = {"agent_thinking", "agent_response_chunk", "agent_progress"}
 ENDS = {"agent_completed", "agent_failed", "agent_cancelled"}
@@ -207,7 +208,7 @@ def test_the_lifecycle_agrees_with_its_history() -> None:
     LifecycleMachine.ends.clear()
     LifecycleMachine.refusals.clear()
     run_state_machine_as_test(
-        LifecycleMachine, settings=settings(max_examples=200, stateful_step_count=40)
+        LifecycleMachine, settings=settings(patient, max_examples=200, stateful_step_count=40)
     )
     # The machine went everywhere: to each end, and to refusals in each state.
     assert set(LifecycleMachine.ends) >= ENDS

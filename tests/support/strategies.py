@@ -5,15 +5,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from typing import TypeAlias, cast
+from typing import Final, TypeAlias, cast
 
-from hypothesis import assume
+from hypothesis import HealthCheck, assume, settings
 from hypothesis import strategies as st
 
 from agent_messaging import Message, MessageType
 from support.frames import Json
 
 Frame: TypeAlias = str | bytes
+
+#: Tests know no wall clock: a slow machine is no failure.
+patient: Final = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 #: Text that can go into UTF-8: everything but surrogates.
 texts: st.SearchStrategy[str] = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
