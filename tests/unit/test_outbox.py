@@ -2,6 +2,7 @@
 
 import asyncio
 from contextvars import ContextVar
+from typing import Any
 
 import pytest
 
@@ -239,6 +240,37 @@ def test_a_run_goes_on_after_its_outbox_was_full() -> None:
     ]
     assert end["payload"]["result"] == "3"
     assert [event["seq"] for event in events] == [1, 2, 3, 4, 5]
+
+
+class WatchedTask(asyncio.Task[Any]):
+    """A task that counts who waits for its end."""
+
+    watchers = 0
+
+    def add_done_callback(self, *args: Any, **options: Any) -> None:
+        WatchedTask.watchers += 1
+        super().add_done_callback(*args, **options)
+
+
+def watched(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> WatchedTask:
+    return WatchedTask(coroutine, loop=loop, **options)
+
+
+def test_a_long_stream_at_the_pace_of_its_reader_leaves_nothing_behind() -> None:
+    """What each event leaves would grow without bound while one writer goes on."""
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_task_factory(watched)
+        outbox = outbox_to(Recorder(yields=1), outbox_frames=2)
+        for _ in range(100):
+            await outbox.post("frame", CHUNK, Receipts())
+            outbox.users += 1
+            outbox.leave()
+        await outbox.settle(1.0)
+
+    WatchedTask.watchers = 0
+    run(main())
+    assert WatchedTask.watchers < 10
 
 
 # A transport that fails.
