@@ -14,7 +14,7 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final, cast, final
+from typing import Any, Final, final
 
 from agent_messaging._cli_streams import (
     EXIT_STREAM,
@@ -156,7 +156,7 @@ def _run(agent_name: str | None, user_id: str, output_format: str) -> None:
             raise StopError(EXIT_USAGE, f"--agent {agent_name}: {error}") from None
         if stdin is not None:
             router = MessageRouter(handler, final_send_timeout=_PATIENCE)
-            asyncio.run(_serve(router, user_id, stdin.fileno(), stdout.fileno(), render))
+            _host(_serve(router, user_id, stdin.fileno(), stdout.fileno(), render))
 
 
 def _load(name: str | None) -> AgentLike:
@@ -220,52 +220,38 @@ def _traceback(error: BaseException) -> str:
 # The host.
 
 
-async def _serve(
-    router: MessageRouter, user_id: str, source: int, sink: int, render: Callable[[str], bytes]
-) -> None:
-    """Handle the lines of a file descriptor, one after the other, until it ends.
+def _host(handling: Coroutine[Any, Any, None]) -> None:
+    """Run the host in an event loop of its own, until it ends or a signal ends it.
 
     Raises:
-        StopError: the source cannot be read, the sink takes no more, or Ctrl-C or SIGTERM came;
-            a run in flight has got its terminal event.
+        StopError: the host does, or Ctrl-C or SIGTERM came; a run in flight has then got its
+            terminal event.
     """
-    loop = asyncio.get_running_loop()
-    task = cast("asyncio.Task[None]", asyncio.current_task())
     code = 0
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        task = loop.create_task(handling)
 
-    def stop(number: int, _frame: FrameType | None) -> None:
-        nonlocal code
-        if code:
-            os._exit(code)  # pragma: no cover - it would end the process that measures
-        code = EXIT_SIGNAL + number
-        loop.call_soon_threadsafe(task.cancel)
+        def stop(number: int, _frame: FrameType | None) -> None:
+            nonlocal code
+            if code:
+                os._exit(code)  # pragma: no cover - it would end the process that measures
+            code = EXIT_SIGNAL + number
+            loop.call_soon_threadsafe(task.cancel)
 
-    if os.isatty(source):
-        say(_HINT)
-    reader = BlockingCalls("agent-messaging reader")
-    output = Output(sink, render)
-    lines = Lines(DEFAULT_LIMITS.frame_bytes)
-    try:
-        with _on_signals(stop):
-            ended = False
-            while not ended:
-                chunk = await reader.call(partial(read_chunk, source))
-                ended = not chunk
-                for line in lines.feed(chunk or b"\n"):  # the last line may lack its end
-                    await attend(router.handle_frame(user_id, output.send, line), output.broken)
-    except asyncio.CancelledError:
-        if code:
+        try:
+            with _on_signals(stop):
+                loop.run_until_complete(task)
+        except asyncio.CancelledError:
+            if not code:
+                raise
             raise StopError(code) from None
-        raise
-    finally:
-        reader.close()
-        output.close()
 
 
 @contextmanager
 def _on_signals(handler: Callable[[int, FrameType | None], None]) -> Generator[None]:
     """Meanwhile Ctrl-C and SIGTERM call this; unless they are ignored, or this is a thread."""
-    before = {}
+    before: dict[signal.Signals, Any] = {}
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) is not signal.SIG_IGN:
@@ -275,6 +261,31 @@ def _on_signals(handler: Callable[[int, FrameType | None], None]) -> Generator[N
     finally:
         for number, earlier in before.items():
             signal.signal(number, earlier)
+
+
+async def _serve(
+    router: MessageRouter, user_id: str, source: int, sink: int, render: Callable[[str], bytes]
+) -> None:
+    """Handle the lines of a file descriptor, one after the other, until it ends.
+
+    Raises:
+        StopError: the source cannot be read, or the sink takes no more.
+    """
+    if os.isatty(source):
+        say(_HINT)
+    reader = BlockingCalls("agent-messaging reader")
+    output = Output(sink, render)
+    lines = Lines(DEFAULT_LIMITS.frame_bytes)
+    try:
+        ended = False
+        while not ended:
+            chunk = await reader.call(partial(read_chunk, source))
+            ended = not chunk
+            for line in lines.feed(chunk or b"\n"):  # the last line may lack its end
+                await attend(router.handle_frame(user_id, output.send, line), output.broken)
+    finally:
+        reader.close()
+        output.close()
 
 
 async def attend(handling: Coroutine[Any, Any, bool], broken: asyncio.Future[StopError]) -> None:

@@ -16,7 +16,7 @@ async def who(run: Run) -> str:
 
 
 async def prints(run: Run) -> None:
-    print("for the author")  # noqa: T201 - a host of frames must stand it
+    print("for the author")
 
 
 async def polite(run: Run) -> None:
@@ -35,6 +35,11 @@ async def exits(run: Run) -> None:
     raise SystemExit(7)
 
 
+async def cancels_the_host(run: Run) -> None:
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+
+
 async def interrupted(run: Run) -> None:
     """Ctrl-C comes while a tool is at work."""
     async with run.tool("wait", {}):
@@ -45,6 +50,11 @@ async def interrupted(run: Run) -> None:
 async def interrupted_later(run: Run) -> None:
     """Ctrl-C comes when the run has ended."""
     asyncio.get_running_loop().call_later(0.01, signal.raise_signal, signal.SIGINT)
+
+
+async def terminated_mildly(run: Run) -> None:
+    """SIGTERM comes, and the agent goes on."""
+    signal.raise_signal(signal.SIGTERM)
 
 
 async def terminated_later(run: Run) -> None:

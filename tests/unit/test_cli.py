@@ -1,6 +1,7 @@
 """The command line, called in this process: its lines, its arguments and its signals."""
 
 import ast
+import asyncio
 import os
 import runpy
 import signal
@@ -119,6 +120,12 @@ def test_an_agent_can_end_the_program() -> None:
     with pytest.raises(SystemExit) as caught:
         run_command(agent="exits", given=HELLO + HELLO)
     assert caught.value.code == 7
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_agent_that_cancels_the_host_is_not_taken_for_ctrl_c() -> None:
+    with pytest.raises(asyncio.CancelledError):
+        run_command(agent="cancels_the_host", given=HELLO + HELLO)
 
 
 # The agent's name.
@@ -223,8 +230,8 @@ def test_the_help_names_every_exit_code(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit) as caught:
         main(["run", "--help"])
     assert caught.value.code == 0
-    codes = capsys.readouterr().out.partition("exit codes:\n")[2].splitlines()
-    assert [line.split()[0] for line in codes] == ["0", "1", "2", "130", "143"]
+    table = capsys.readouterr().out.partition("exit codes:\n")[2].partition("\n\n")[0]
+    assert [line.split()[0] for line in table.splitlines()] == ["0", "1", "2", "130", "143"]
 
 
 def test_the_module_runs_as_the_command_does(
@@ -277,6 +284,17 @@ def test_sigterm_ends_the_run_in_flight_with_its_terminal_event() -> None:
     assert (result.code, result.err) == (143, "")
     assert result.summary == ["agent_started", "agent_cancelled"]
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        result = run_command(agent="terminated_mildly", given=HELLO)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert result.code == 0
+    assert result.summary == ["agent_started", "agent_completed"]
 
 
 def test_a_thread_that_cannot_set_signals_runs_the_command_all_the_same() -> None:

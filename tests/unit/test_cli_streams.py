@@ -14,15 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_messaging._cli import (
-    BlockingCalls,
-    Lines,
-    StopError,
-    attend,
-    main,
-    read_chunk,
-    write_line,
-)
+from agent_messaging._cli import attend, main
+from agent_messaging._cli_streams import BlockingCalls, Lines, StopError, read_chunk, write_line
 from support import run, tasks_left
 from support.commands import HELLO, Result, run_command, standard_input
 

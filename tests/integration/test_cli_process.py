@@ -1,0 +1,278 @@
+"""The command line as a program of its own: files, pipes, terminals and signals."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, TypeAlias
+
+import pytest
+
+from support import Json
+from support.commands import AGENTS, HELLO
+
+TESTS = Path(__file__).parents[1]
+CONVERSATION = TESTS.parent / "docs" / "examples" / "conversation.jsonl"
+SCRIPT = Path(sys.executable).with_name("agent-messaging")
+#: Warnings are errors in the program, too.
+COMMAND = [sys.executable, "-W", "error", "-m", "agent_messaging"]
+#: Seconds after which a program that should have ended has failed.
+LIMIT = 60
+
+Program: TypeAlias = subprocess.Popen[bytes]
+
+
+@contextmanager
+def program(
+    *options: str, stdin: int = subprocess.PIPE, command: list[str] = COMMAND, session: bool = False
+) -> Generator[Program]:
+    """The program under way, with this directory's agents; ended whatever happens."""
+    with subprocess.Popen(
+        [*command, "run", *options],
+        cwd=TESTS,
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=session,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def completed(
+    *arguments: str, given: bytes | None = None, stdin: IO[bytes] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        arguments,
+        input=given,
+        stdin=stdin,
+        cwd=TESTS,
+        capture_output=True,
+        check=False,
+        timeout=LIMIT,
+    )
+
+
+def frames_of(output: bytes) -> list[Json]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def read_until(process: Program, kind: str) -> list[str]:
+    """The types of the frames that come, up to the first of this kind."""
+    assert process.stdout is not None
+    kinds: list[str] = []
+    for line in process.stdout:
+        kinds.append(json.loads(line)["type"])
+        if kinds[-1] == kind:
+            return kinds
+    raise AssertionError(f"no {kind} after {kinds}")
+
+
+def type_in(process: Program, line: bytes = HELLO) -> None:
+    assert process.stdin is not None
+    process.stdin.write(line)
+    process.stdin.flush()
+
+
+def said(process: Program) -> str:
+    """One line of standard error."""
+    assert process.stderr is not None
+    return process.stderr.readline().decode()
+
+
+def ended(process: Program) -> tuple[int, list[str], str]:
+    """How the program ended: its code, the types of the frames that were left, its errors."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    kinds = [frame["type"] for frame in frames_of(process.stdout.read())]
+    errors = process.stderr.read().decode()
+    return process.wait(LIMIT), kinds, errors
+
+
+# What a newcomer types first.
+
+
+def test_the_example_conversation_is_a_walk_through_everything() -> None:
+    with CONVERSATION.open("rb") as source:
+        result = completed(str(SCRIPT), "run", stdin=source)
+    assert (result.returncode, result.stderr) == (0, b"")
+    frames = frames_of(result.stdout)
+    ends = [
+        frame["payload"].get("code", frame["type"])
+        for frame in frames
+        if frame["type"] in ("agent_completed", "agent_failed", "agent_cancelled", "error_message")
+    ]
+    assert ends == [
+        *["agent_completed"] * 4,
+        "unknown_agent",
+        "unsupported_type",
+        "missing_content",
+        "malformed_frame",
+    ]
+    threads = [frame["thread_id"] for frame in frames if frame["type"] == "agent_started"]
+    assert threads[:3] == ["trip"] * 3
+    assert threads[3] != "trip"
+    tools = {frame["payload"].get("tool_name") for frame in frames} - {None}
+    assert tools == {"text_statistics", "calculate"}
+    assert {frame["payload"].get("status") for frame in frames} == {None, "ok", "error"}
+
+
+def test_the_example_conversation_reads_well_as_text() -> None:
+    with CONVERSATION.open("rb") as source:
+        result = completed(str(SCRIPT), "run", "--format", "text", stdin=source)
+    assert (result.returncode, result.stderr) == (0, b"")
+    lines = result.stdout.decode().splitlines()
+    assert lines[0] == "[1] agent_started demo"
+    assert '[6] tool_executing calculate {"expression": "3 * 89.50"}' in lines
+    assert lines[-1] == "[-] error_message malformed_frame: the frame is not valid JSON"
+
+
+@pytest.mark.parametrize("command", [[str(SCRIPT)], COMMAND])
+def test_the_version_and_the_help_are_printed(command: list[str]) -> None:
+    told = completed(*command, "--version")
+    assert (told.returncode, told.stderr) == (0, b"")
+    assert told.stdout.decode() == f"agent-messaging {version('agent-messaging')}\n"
+    for arguments in (["--help"], ["run", "--help"]):
+        told = completed(*command, *arguments)
+        assert (told.returncode, told.stderr) == (0, b"")
+        assert told.stdout.startswith(b"usage: agent-messaging")
+
+
+def test_the_package_does_not_import_its_command_line() -> None:
+    source = "import sys, agent_messaging; print(*sys.modules)"
+    modules = completed(sys.executable, "-c", source).stdout.decode().split()
+    assert "agent_messaging" in modules
+    own = {name for name in modules if name.startswith("agent_messaging.")}
+    assert not own & {f"agent_messaging.{name}" for name in ("_cli", "_cli_text", "_demo")}
+
+
+# Files, pipes and terminals.
+
+
+def test_each_answer_comes_before_the_next_line_is_sent() -> None:
+    with program("--agent", f"{AGENTS}echo") as process:
+        for _ in range(3):
+            type_in(process)
+            assert read_until(process, "agent_completed") == ["agent_started", "agent_completed"]
+        process.stdin.close()  # type: ignore[union-attr] # pyright: ignore[reportOptionalMemberAccess]
+        assert ended(process) == (0, [], "")
+
+
+def test_a_closed_input_is_an_input_without_lines() -> None:
+    result = completed("sh", "-c", 'exec "$@" <&-', "sh", *COMMAND, "run")
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
+
+
+def test_a_closed_output_is_an_error() -> None:
+    result = completed("sh", "-c", 'exec "$@" >&-', "sh", *COMMAND, "run", given=HELLO)
+    assert (result.returncode, result.stdout) == (1, b"")
+    assert result.stderr == b"agent-messaging: error: standard output is closed\n"
+
+
+def test_a_broken_pipe_ends_the_program_in_silence() -> None:
+    with program("--agent", f"{AGENTS}endless") as process:
+        type_in(process)
+        read_until(process, "agent_response_chunk")
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.wait(LIMIT) == 1
+        assert process.stderr.read() == b""
+
+
+@contextmanager
+def at_a_terminal(*options: str) -> Generator[tuple[Program, int]]:
+    """The program at a terminal that is its controlling one, and the number to type to."""
+    keyboard, terminal = pty.openpty()
+    # The leader of a session gets the terminal that it opens first as its controlling one.
+    shell = ["sh", "-c", 'exec "$@" < "$0"', os.ttyname(terminal)]
+    try:
+        command = [*shell, *COMMAND]
+        with program(*options, stdin=subprocess.DEVNULL, command=command, session=True) as process:
+            hint = [said(process) for _ in range(3)]
+            assert hint[0] == "Type one JSON frame a line, for example\n"
+            yield process, keyboard
+    finally:
+        os.close(keyboard)
+        os.close(terminal)
+
+
+def test_a_conversation_at_a_terminal_ends_with_ctrl_d() -> None:
+    with at_a_terminal("--agent", f"{AGENTS}echo") as (process, keyboard):
+        os.write(keyboard, HELLO)
+        assert read_until(process, "agent_completed") == ["agent_started", "agent_completed"]
+        os.write(keyboard, b"\x04")
+        assert ended(process) == (0, [], "")
+
+
+def test_ctrl_c_at_a_terminal_ends_the_waiting_for_input() -> None:
+    with at_a_terminal("--agent", f"{AGENTS}echo") as (process, keyboard):
+        os.write(keyboard, b"\x03")
+        assert ended(process) == (130, [], "")
+
+
+def test_ctrl_c_at_a_terminal_ends_the_run_in_flight() -> None:
+    with at_a_terminal("--agent", f"{AGENTS}waits") as (process, keyboard):
+        os.write(keyboard, HELLO)
+        read_until(process, "tool_executing")
+        os.write(keyboard, b"\x03")
+        assert ended(process) == (130, ["tool_completed", "agent_cancelled"], "")
+
+
+# Signals.
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_run_in_flight_with_its_terminal_event(number: int, code: int) -> None:
+    with program("--agent", f"{AGENTS}waits") as process:
+        type_in(process)
+        read_until(process, "tool_executing")
+        process.send_signal(number)
+        assert ended(process) == (code, ["tool_completed", "agent_cancelled"], "")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_waiting_for_input(number: int, code: int) -> None:
+    with program("--agent", f"{AGENTS}echo") as process:
+        type_in(process)
+        read_until(process, "agent_completed")
+        process.send_signal(number)
+        assert ended(process) == (code, [], "")
+
+
+def test_a_reader_that_is_slow_gets_the_terminal_event_all_the_same() -> None:
+    with program("--agent", f"{AGENTS}floods") as process:
+        type_in(process)
+        assert said(process) == "flooded\n"
+        process.send_signal(signal.SIGINT)
+        assert said(process) == "cancelled\n"
+        code, kinds, errors = ended(process)
+        assert (code, errors) == (130, "")
+        assert kinds == ["agent_started", *["agent_response_chunk"] * 200, "agent_cancelled"]
+
+
+def test_a_second_ctrl_c_does_not_wait_for_a_reader_that_does_not_read() -> None:
+    with program("--agent", f"{AGENTS}floods") as process:
+        type_in(process)
+        assert said(process) == "flooded\n"
+        process.send_signal(signal.SIGINT)
+        assert said(process) == "cancelled\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(LIMIT) == 130
+        assert said(process) == ""
+
+
+def test_an_agent_can_end_the_program() -> None:
+    with program("--agent", f"{AGENTS}exits") as process:
+        type_in(process)
+        code, kinds, errors = ended(process)
+        assert (code, kinds) == (7, ["agent_started", "agent_failed"])
+        assert "never retrieved" not in errors
