@@ -11,13 +11,17 @@ FACILITIES = frozenset(
         *("smtplib", "imaplib", "poplib", "xmlrpc", "wsgiref", "websockets", "aiohttp", "requests"),
         *("threading", "_thread", "queue", "concurrent", "sched", "signal"),
         *("multiprocessing", "subprocess", "pty", "fcntl", "mmap", "ctypes"),
-        *("sys", "platform", "pathlib", "tempfile", "shutil", "getpass", "atexit", "site"),
+        *("platform", "pathlib", "tempfile", "shutil", "getpass", "atexit", "site"),
         *("importlib", "runpy", "pkgutil", "sqlite3"),
     }
 )
 
 #: What is allowed of modules that also hold such facilities; nothing else of them is.
-ALLOWED = {"os": frozenset({"urandom"}), "time": frozenset({"time", "monotonic"})}
+ALLOWED = {
+    "os": frozenset({"urandom"}),
+    "sys": frozenset({"version_info"}),
+    "time": frozenset({"time", "monotonic"}),
+}
 
 #: Names of asyncio and of its loops that open connections, threads, processes or loops.
 ASYNC_FACILITIES = frozenset(

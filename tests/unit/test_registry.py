@@ -1,15 +1,12 @@
 """Which agent a message is for, and what counts as an agent."""
 
-import asyncio
 import functools
 from collections.abc import AsyncGenerator
-from contextlib import suppress
 
 import pytest
 
 from agent_messaging import (
     AgentCompleted,
-    AgentError,
     AgentEvent,
     AgentMessageHandler,
     AgentRegistry,
@@ -17,7 +14,6 @@ from agent_messaging import (
     AgentThinking,
     ConfigurationError,
     ErrorCode,
-    Limits,
     Message,
     MessageType,
     RemoteError,
@@ -25,11 +21,8 @@ from agent_messaging import (
     ToolCompleted,
     ToolExecuting,
 )
-from support import Recorder, chat, start_agent, user_message
-from support.clients import Client, steps
-from support.loop import run as on_a_loop
-
-SMALL = Limits(outbox_frames=1)
+from support import chat, start_agent, user_message
+from support.clients import Client
 
 
 async def flights(run: Run) -> str:
@@ -324,112 +317,3 @@ def test_a_service_is_started_under_the_name_of_its_class() -> None:
     client = Client(AgentMessageHandler(Concierge()))
     assert client.say(chat())
     assert client.payload("agent_started")["agent"] == "Concierge"
-
-
-# Async generators.
-
-
-def test_a_generator_yields_its_events_and_its_result_last() -> None:
-    client = Client(AgentMessageHandler(narrator))
-    assert client.say(chat("Rome"))
-    assert client.types == [
-        "agent_started",
-        "agent_thinking",
-        "tool_executing",
-        "tool_completed",
-        "agent_response_chunk",
-        "agent_completed",
-    ]
-    assert client.payload("agent_completed")["result"] == "Rome"
-
-
-def test_a_generator_that_yields_no_result_completes_with_none() -> None:
-    async def quiet(run: Run) -> AsyncGenerator[AgentEvent, None]:
-        yield AgentThinking(text="Looking")
-
-    assert result(quiet, chat()) is None
-
-
-def test_a_generator_is_closed_once_it_gave_its_result() -> None:
-    past: list[str] = []
-
-    async def chatty(run: Run) -> AsyncGenerator[AgentEvent | AgentCompleted, None]:
-        try:
-            yield AgentCompleted(result="early")
-            past.append("went on")
-        finally:
-            past.append("closed")
-
-    assert result(chatty, chat()) == "early"
-    assert past == ["closed"]
-
-
-def test_a_generator_may_raise_an_agent_error() -> None:
-    async def failing(run: Run) -> AsyncGenerator[AgentEvent, None]:
-        yield AgentThinking(text="Looking")
-        raise AgentError("No flights today", code="no_flights")
-
-    client = Client(AgentMessageHandler(failing))
-    assert client.say(chat()) is False
-    assert client.payload("agent_failed")["code"] == "no_flights"
-
-
-def test_a_generator_that_yields_what_is_no_event_is_closed_and_fails() -> None:
-    closed: list[bool] = []
-
-    async def wrong(run: Run) -> AsyncGenerator[AgentEvent, None]:
-        try:
-            yield "Looking"  # type: ignore[misc] # pyright: ignore[reportReturnType]
-        finally:
-            closed.append(True)
-
-    client = Client(AgentMessageHandler(wrong))
-    assert client.say(chat()) is False
-    assert client.payload("agent_failed")["code"] == "agent_error"
-    assert closed == [True]
-
-
-def test_a_cancelled_generator_cleans_up_before_the_run_ends() -> None:
-    async def main() -> list[str]:
-        cleaned: list[str] = []
-
-        async def slow(run: Run) -> AsyncGenerator[AgentEvent, None]:
-            try:
-                yield AgentThinking(text="Looking")
-                await asyncio.Event().wait()
-            finally:
-                await asyncio.sleep(1)
-                cleaned.extend(client.types)
-
-        client = Client(AgentMessageHandler(slow))
-        task = client.start(chat())
-        await steps()
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-        assert client.types == [*cleaned, "agent_cancelled"]
-        return cleaned
-
-    assert on_a_loop(main()) == ["agent_started", "agent_thinking"]
-
-
-def test_a_generator_at_a_yield_is_closed_when_its_run_is_cancelled() -> None:
-    async def main() -> None:
-        closed = asyncio.Event()
-
-        async def endless(run: Run) -> AsyncGenerator[AgentEvent, None]:
-            try:
-                while True:
-                    yield AgentResponseChunk(text="again")
-            finally:
-                closed.set()
-
-        client = Client(AgentMessageHandler(endless, limits=SMALL), Recorder(hangs_at=2))
-        task = client.start(chat())
-        await steps()
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-        assert closed.is_set()
-
-    on_a_loop(main())
