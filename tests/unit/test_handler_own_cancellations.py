@@ -8,7 +8,7 @@ import pytest
 
 from agent_messaging import AgentMessageHandler, Run
 from support import chat, run
-from support.clients import Client
+from support.clients import Client, steps
 
 AgentBody = Callable[[Run], Awaitable[object]]
 
@@ -151,5 +151,27 @@ def test_a_run_is_cancelled_after_its_agents_own_cancellations_too(agent: AgentB
         with pytest.raises(asyncio.CancelledError):
             await task
         assert client.types == ["agent_started", "agent_thinking", "agent_cancelled"]
+
+    run(main())
+
+
+def test_a_task_that_survived_an_earlier_cancellation_can_have_a_message_handled() -> None:
+    async def main() -> None:
+        async def agent(run: Run) -> str:
+            await asyncio.sleep(1)
+            return "goodbye"
+
+        client = Client(AgentMessageHandler(agent))
+
+        async def host() -> bool:
+            with suppress(asyncio.CancelledError):
+                await forever()
+            return await client.send(chat())
+
+        task = asyncio.create_task(host())
+        await steps()
+        task.cancel()
+        assert await task is True
+        assert client.payload("agent_completed")["result"] == "goodbye"
 
     run(main())
