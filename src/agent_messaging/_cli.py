@@ -228,20 +228,21 @@ def _host(handling: Coroutine[Any, Any, None]) -> None:
             terminal event.
     """
     code = 0
-    with asyncio.Runner() as runner:
-        loop = runner.get_loop()
-        task = loop.create_task(handling)
+    runner = asyncio.Runner()
+    loop = runner.get_loop()
+    task = loop.create_task(handling)
 
-        def stop(number: int, _frame: FrameType | None) -> None:
-            nonlocal code
-            if code:
-                os._exit(code)  # pragma: no cover - it would end the process that measures
-            code = EXIT_SIGNAL + number
-            loop.call_soon_threadsafe(task.cancel)
+    def stop(number: int, _frame: FrameType | None) -> None:
+        nonlocal code
+        if code or task.done():
+            os._exit(EXIT_SIGNAL + number)  # pragma: no cover - it would end what measures, too
+        code = EXIT_SIGNAL + number
+        loop.call_soon_threadsafe(task.cancel)
 
+    # The signals outlast the runner, whose end waits for what agents left in threads.
+    with _on_signals(stop), runner:
         try:
-            with _on_signals(stop):
-                loop.run_until_complete(task)
+            loop.run_until_complete(task)
         except asyncio.CancelledError:
             if not code:
                 raise

@@ -1,8 +1,10 @@
 """The command line as a program of its own: files, pipes, terminals and signals."""
 
+import doctest
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -18,8 +20,10 @@ from support import Json
 from support.commands import AGENTS, HELLO
 
 TESTS = Path(__file__).parents[1]
+REFERENCE = TESTS.parent / "docs" / "reference" / "command-line.md"
 CONVERSATION = TESTS.parent / "docs" / "examples" / "conversation.jsonl"
 SCRIPT = Path(sys.executable).with_name("agent-messaging")
+SHELL = "/bin/sh"
 #: Warnings are errors in the program, too.
 COMMAND = [sys.executable, "-W", "error", "-m", "agent_messaging"]
 #: Seconds after which a program that should have ended has failed.
@@ -167,12 +171,12 @@ def test_each_answer_comes_before_the_next_line_is_sent() -> None:
 
 
 def test_a_closed_input_is_an_input_without_lines() -> None:
-    result = completed("sh", "-c", 'exec "$@" <&-', "sh", *COMMAND, "run")
+    result = completed(SHELL, "-c", 'exec "$@" <&-', SHELL, *COMMAND, "run")
     assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
 
 
 def test_a_closed_output_is_an_error() -> None:
-    result = completed("sh", "-c", 'exec "$@" >&-', "sh", *COMMAND, "run", given=HELLO)
+    result = completed(SHELL, "-c", 'exec "$@" >&-', SHELL, *COMMAND, "run", given=HELLO)
     assert (result.returncode, result.stdout) == (1, b"")
     assert result.stderr == b"agent-messaging: error: standard output is closed\n"
 
@@ -193,7 +197,7 @@ def at_a_terminal(*options: str) -> Generator[tuple[Program, int]]:
     """The program at a terminal that is its controlling one, and the number to type to."""
     keyboard, terminal = pty.openpty()
     # The leader of a session gets the terminal that it opens first as its controlling one.
-    shell = ["sh", "-c", 'exec "$@" < "$0"', os.ttyname(terminal)]
+    shell = [SHELL, "-c", 'exec "$@" < "$0"', os.ttyname(terminal)]
     try:
         command = [*shell, *COMMAND]
         with program(*options, stdin=subprocess.DEVNULL, command=command, session=True) as process:
@@ -270,9 +274,53 @@ def test_a_second_ctrl_c_does_not_wait_for_a_reader_that_does_not_read() -> None
         assert said(process) == ""
 
 
+def test_a_second_ctrl_c_does_not_wait_for_a_thread_that_does_not_end() -> None:
+    with program("--agent", f"{AGENTS}blocks") as process:
+        type_in(process)
+        read_until(process, "tool_executing")
+        process.send_signal(signal.SIGINT)
+        read_until(process, "agent_cancelled")
+        process.send_signal(signal.SIGINT)
+        assert ended(process) == (130, [], "")
+
+
 def test_an_agent_can_end_the_program() -> None:
     with program("--agent", f"{AGENTS}exits") as process:
         type_in(process)
         code, kinds, errors = ended(process)
         assert (code, kinds) == (7, ["agent_started", "agent_failed"])
         assert "never retrieved" not in errors
+
+
+# The reference.
+
+
+def test_the_commands_of_the_reference_print_what_it_says(tmp_path: Path) -> None:
+    page = REFERENCE.read_text(encoding="utf-8")
+    for name, source in re.findall(r"Save this as `(.*)`:\n\n```python\n(.*?)```", page, re.DOTALL):
+        (tmp_path / name).write_text(source)
+    blocks = re.findall(r"```console\n\$ (.*?)\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 2
+    path = f"{SCRIPT.parent}{os.pathsep}{os.environ['PATH']}"
+    for command, expected in blocks:
+        ran = subprocess.run(
+            [SHELL, "-c", command],
+            cwd=tmp_path,
+            env={**os.environ, "PATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=LIMIT,
+        )
+        assert (ran.returncode, ran.stderr) == (0, "")
+        assert doctest.OutputChecker().check_output(expected, ran.stdout, doctest.ELLIPSIS)
+
+
+def test_the_reference_has_every_option_and_every_exit_code() -> None:
+    told = completed(*COMMAND, "run", "--help").stdout.decode()
+    page = REFERENCE.read_text(encoding="utf-8")
+    options = set(re.findall(r"--\w+", told))
+    assert options == {"--help", "--agent", "--user", "--format"}
+    assert options <= set(re.findall(r"^\| `(--\w+)", page, re.MULTILINE))
+    codes = set(re.findall(r"^  (\d+) ", told, re.MULTILINE))
+    assert codes == set(re.findall(r"^\| (\d+) \|", page, re.MULTILINE))

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import sys
+import threading
 
 from agent_messaging import AgentError, AgentRegistry, Run
 
@@ -72,6 +73,12 @@ async def waits(run: Run) -> None:
     """Never ends by itself."""
     async with run.tool("wait", {}):
         await asyncio.Event().wait()
+
+
+async def blocks(run: Run) -> None:
+    """Leaves a thread behind that never ends."""
+    async with run.tool("block", {}):
+        await asyncio.to_thread(threading.Event().wait)
 
 
 async def endless(run: Run) -> None:
