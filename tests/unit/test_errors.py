@@ -76,7 +76,7 @@ def test_the_reply_leaves_out_a_message_id_that_could_not_be_read() -> None:
 
 
 def test_a_remote_error_can_be_copied_and_pickled() -> None:
-    error = RemoteError(ErrorCode.UNKNOWN_AGENT, "who?", message_id="m1")
+    error = RemoteError(code=ErrorCode.UNKNOWN_AGENT, message="who?", message_id="m1")
     for twin in (copy.copy(error), pickle.loads(pickle.dumps(error))):  # noqa: S301 - our own
         assert type(twin) is RemoteError
         assert twin.reply == error.reply
@@ -94,10 +94,11 @@ def test_an_agent_error_by_default() -> None:
 
 
 def test_an_agent_error_with_a_code_of_the_hosts_own() -> None:
-    error = AgentError("Later, please.", code="sold_out", retryable=True)
+    error = AgentError(message="Later, please.", code="sold_out", retryable=True)
     unpickled = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
     for twin in (error, copy.copy(error), unpickled):
         assert (twin.message, twin.code, twin.retryable) == ("Later, please.", "sold_out", True)
+        assert str(twin) == "Later, please."
 
 
 @pytest.mark.parametrize("code", ["", "a\nb", "x" * 129, 5, None])
