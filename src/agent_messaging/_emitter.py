@@ -1,10 +1,12 @@
 """How a run decides its events: encoded, allowed by the lifecycle, posted and counted."""
 
+import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, final
 
+from agent_messaging._errors import PayloadError
 from agent_messaging._events import (
     AgentStarted,
     RunEvent,
@@ -124,9 +126,9 @@ class RunEmitter:
     ) -> Awaitable[None]:
         """Emit a payload of another making; an end interrupts the open tool calls first."""
         self._outbox.check()
-        if kind in _TERMINAL and self.lifecycle.state is not RunState.DONE:
-            self._interrupt_tools()
         text = self._dialect.encode_payload(payload)
+        if kind in _TERMINAL and self.lifecycle.state is RunState.RUNNING:
+            self._interrupt_tools()
         posted = self._post(kind, text, tool_call_id, str(payload.get("tool_name", "")))
         if kind is MessageType.AGENT_STARTED:
             self._started_at = self._clock.monotonic()
@@ -137,12 +139,26 @@ class RunEmitter:
     def start(self, message_id: str, agent: str) -> None:
         """Decide the start."""
         self._started_at = self._clock.monotonic()
-        self.decide(AgentStarted(message_id=message_id, agent=agent))
+        self._decide_own(AgentStarted(message_id=message_id, agent=agent))
 
-    def end(self, event: TerminalEvent) -> None:
-        """Interrupt the open tool calls, and decide the end."""
+    def end(self, event: TerminalEvent, duration_ms: int) -> None:
+        """Interrupt the open tool calls, and decide the end.
+
+        Raises:
+            PayloadError: the end holds what the host gave, and that will not encode.
+        """
+        payload = event.payload()
+        payload["duration_ms"] = duration_ms
+        text = self._dialect.encode_payload(payload)
         self._interrupt_tools()
-        self.decide(event)
+        self._post(event.type, text, None, "")
+
+    def end_plainly(self, event: TerminalEvent, duration_ms: int) -> None:
+        """As `end`, for an event that holds nothing of the host's."""
+        payload = event.payload()
+        payload["duration_ms"] = duration_ms
+        self._interrupt_tools()
+        self._post(event.type, json.dumps(payload), None, "")
 
     def decide(self, event: RunEvent) -> Awaitable[None]:
         """Encode the payload, move the lifecycle, post the frame; in this order, or not at all."""
@@ -150,6 +166,16 @@ class RunEmitter:
         if isinstance(event, _TOOL_EVENTS):
             return self._post(event.type, payload, event.tool_call_id, event.tool_name)
         return self._post(event.type, payload, None, "")
+
+    def _decide_own(self, event: RunEvent) -> None:
+        # Plain values always encode: neither the host's encoder nor its bound can stop these.
+        payload = event.payload()
+        try:
+            text = self._dialect.encode_payload(payload)
+        except PayloadError:
+            text = json.dumps(payload)
+        tool_call_id = event.tool_call_id if isinstance(event, ToolCompleted) else None
+        self._post(event.type, text, tool_call_id, "")
 
     def _post(
         self, kind: MessageType, payload: str, tool_call_id: str | None, tool_name: str
@@ -169,7 +195,7 @@ class RunEmitter:
 
     def _interrupt_tools(self) -> None:
         for tool_call_id, (name, started_at) in tuple(self.lifecycle.open_tools.items()):
-            self.decide(
+            self._decide_own(
                 ToolCompleted(
                     tool_call_id=tool_call_id,
                     tool_name=name,

@@ -2,6 +2,8 @@
 
 from typing import ClassVar, Final, Literal, TypeAlias, final
 
+from agent_messaging._errors import PayloadError
+from agent_messaging._limits import is_id
 from agent_messaging._messages import MessageType
 from agent_messaging._records import record
 
@@ -127,7 +129,13 @@ class ToolExecuting:
     arguments: object = None
 
     def payload(self) -> dict[str, object]:
-        """The payload on the wire."""
+        """The payload on the wire.
+
+        Raises:
+            PayloadError: the id or the name is no id, so that the end could not be told.
+        """
+        if not (is_id(self.tool_call_id) and is_id(self.tool_name)):
+            raise PayloadError("a tool's id and name must be 1 to 128 printable characters")
         return {
             "tool_call_id": self.tool_call_id,
             "tool_name": self.tool_name,
@@ -198,7 +206,7 @@ class AgentFailed:
     def payload(self) -> dict[str, object]:
         """The payload on the wire."""
         return {
-            "code": str(self.code),
+            "code": str.__str__(self.code),
             "message": self.message,
             "retryable": self.retryable,
             "duration_ms": self.duration_ms,

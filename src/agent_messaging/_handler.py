@@ -2,7 +2,6 @@
 
 import inspect
 import logging
-import math
 import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -185,8 +184,8 @@ class AgentMessageHandler:
             refused, the run failed, or the transport did.
 
         Raises:
-            ConfigurationError: ``user_id`` is no id, or there is no usable websocket. Nothing was
-                sent or counted.
+            ConfigurationError: ``user_id`` or what ``new_id`` returns is no id, or there is no
+                usable websocket. Nothing was sent or counted.
             CancelledError: the call was cancelled; the run has its terminal event.
             BaseException: what the agent raised that is no Exception, after the terminal event.
             The handler is usable after each of them.
@@ -223,13 +222,21 @@ class AgentMessageHandler:
             return await self._replies.refuse(user_id, outbox, refusal)
         context = RunContext(
             user_id=user_id,
-            thread_id=message.thread_id or self._new_id(),
-            run_id=self._new_id(),
-            message_id=message.message_id or self._new_id(),
+            thread_id=message.thread_id or self._made_id(),
+            run_id=self._made_id(),
+            message_id=message.message_id or self._made_id(),
             metadata=metadata,
         )
         run, emitter = self._route(context, message, request, outbox)
         return await self._run(run, emitter, agent, outbox)
+
+    def _made_id(self) -> str:
+        made = self._new_id()
+        if not is_id(made):
+            raise ConfigurationError(
+                f"new_id must return 1 to 128 printable characters, not {made!r}"
+            )
+        return made
 
     def _route(
         self, context: RunContext, message: Message, request: str, outbox: Outbox
@@ -240,20 +247,23 @@ class AgentMessageHandler:
         return Run(context, message, request, emitter), emitter
 
     async def _run(self, run: Run, emitter: RunEmitter, agent: Agent, outbox: Outbox) -> bool:
-        outcome = await execute(run, emitter, agent, self._run_timeout)
-        self._statistics.ended(outcome.kind, outcome.duration_ms)
-        completed = outcome.kind is MessageType.AGENT_COMPLETED
-        if completed:
-            self._count(run.message.type)
-        cancelled = None
-        if not isinstance(outcome.raised, GeneratorExit):  # which allows no more waiting
+        outcome = RunOutcome()
+        try:
+            try:
+                await execute(run, emitter, agent, self._run_timeout, outcome)
+            finally:
+                # A coroutine that is closed goes no further than here, and counts all the same.
+                self._statistics.ended(outcome.kind, outcome.duration_ms)
+                if outcome.kind is MessageType.AGENT_COMPLETED:
+                    self._count(run.message.type)
             cancelled = await outbox.settle(self._final_send_timeout)
-        self._report(run, outcome)
+        finally:
+            self._report(run, outcome)
         if outcome.raised is not None:
             raise outcome.raised
         if cancelled is not None:
             raise cancelled
-        return completed and not emitter.lifecycle.undelivered
+        return outcome.kind is MessageType.AGENT_COMPLETED and not emitter.lifecycle.undelivered
 
     def _count(self, message_type: str) -> None:
         self._statistics.processed(message_type, self._clock.wall())
@@ -269,7 +279,7 @@ class AgentMessageHandler:
                 "thread_id": context.thread_id,
                 "run_id": context.run_id,
                 "outcome": str(outcome.kind),
-                "code": None if outcome.code is None else str(outcome.code),
+                "code": outcome.code,
                 "reason": outcome.reason,
                 "duration_ms": outcome.duration_ms,
             }
@@ -308,8 +318,9 @@ def check_user(user_id: object) -> None:
         )
 
 
-def check_seconds(name: str, seconds: float) -> None:
-    if not (math.isfinite(seconds) and seconds > 0):
+def check_seconds(name: str, seconds: object) -> None:
+    """Refuse what no timer can be set to; the upper bound is some thirty years."""
+    if not (isinstance(seconds, (int, float)) and 0 < seconds <= 1e9):
         raise ConfigurationError(f"{name} must be a positive number of seconds, not {seconds!r}")
 
 

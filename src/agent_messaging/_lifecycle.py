@@ -153,6 +153,13 @@ class RunLifecycle:
         """
         return self._open
 
+    def new_tool_call_id(self) -> str:
+        """An id that no call of the run has had: ``call_1``, ``call_2`` and so on."""
+        number = len(self._calls) + 1
+        while f"call_{number}" in self._calls:
+            number += 1
+        return f"call_{number}"
+
     def advance(
         self,
         kind: MessageType,

@@ -42,6 +42,9 @@ class Limits:
             bound: object = getattr(self, name)
             if type(bound) is not int or bound < 1:
                 raise ValueError(f"Limits.{name} must be a positive integer, not {bound!r}")
+        if self.outbox_overrun <= self.outbox_frames:
+            # Else what is awaited would be refused before there is anything to wait for.
+            raise ValueError("Limits.outbox_overrun must be more than outbox_frames")
 
 
 DEFAULT_LIMITS: Final = Limits()

@@ -16,8 +16,8 @@ def log(
     """Log ``event`` with ``fields`` as text and as ``extra``; ``error`` adds its traceback."""
     if not logger.isEnabledFor(level):
         return
-    text = " ".join(f"{name}={value}" for name, value in fields.items())
     try:
+        text = " ".join(f"{name}={value}" for name, value in fields.items())
         logger.log(level, "%s %s", event, text, extra={"event": event, **fields}, exc_info=error)
     except Exception:  # noqa: BLE001 - a host's handler or filter may raise anything
         return

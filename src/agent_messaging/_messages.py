@@ -83,6 +83,9 @@ class Message:
     def __post_init__(self) -> None:
         if not is_id(self.type):
             self._refuse("type")
+        if type(self.type) is not str:
+            # A member of the host's enum is its value, on the wire and in the statistics.
+            object.__setattr__(self, "type", str.__str__(self.type))
         if type(self.payload) is not dict:
             self._refuse("payload", "an object")
         if self.message_id is not None and not is_id(self.message_id):
@@ -120,7 +123,7 @@ class Message:
 
     def to_dict(self) -> dict[str, object]:
         """The message as a frame holds it, without what was left out; the payload is shared."""
-        fields: dict[str, object] = {"type": str(self.type), "payload": self.payload}
+        fields: dict[str, object] = {"type": self.type, "payload": self.payload}
         for name in ("thread_id", "run_id", "message_id", "timestamp", "user_id"):
             value: object = getattr(self, name)
             if value is not None:

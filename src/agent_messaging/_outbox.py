@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import copy_context
 from heapq import heappop, heappush
-from types import FunctionType, MethodType
+from types import BuiltinMethodType, FunctionType, MethodType
 from typing import Final, Protocol, TypeAlias, cast, final
 
 from agent_messaging._errors import ConfigurationError, OutboxFullError, TransportError
@@ -120,6 +120,7 @@ class Outbox:
         "_bound",
         "_context",
         "_error",
+        "_is_watched",
         "_loop",
         "_overrun",
         "_queue",
@@ -135,14 +136,18 @@ class Outbox:
     )
 
     def __init__(
-        self, websocket: WebSocketLike, limits: Limits, release: Callable[[], object]
+        self,
+        websocket: WebSocketLike,
+        send: Transport,
+        limits: Limits,
+        release: Callable[["Outbox"], object],
     ) -> None:
         self.websocket = websocket
         #: The messages in work that may still post; the pool keeps the outbox for them.
         self.users = 0
         #: Whether `check` has anything to say; on the path of every event, hence no property.
         self.is_blocked = False
-        self._send = as_transport(websocket)
+        self._send = send
         self._bound = limits.outbox_frames
         self._overrun = limits.outbox_overrun
         self._release = release
@@ -152,6 +157,7 @@ class Outbox:
         self._sent = 0
         self._error: BaseException | None = None
         self._writer: asyncio.Task[None] | None = None
+        self._is_watched = False
         # A heap: what must be sent, a tie-breaker, and who waits for it.
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         self._ties = 0
@@ -161,12 +167,17 @@ class Outbox:
         """Whether the transport failed; nothing is sent after that."""
         return self._error is not None
 
+    @property
+    def is_of_running_loop(self) -> bool:
+        """Whether its writer can run: a loop that is closed leaves its outboxes behind."""
+        return self._loop is asyncio.get_running_loop()
+
     def leave(self) -> None:
         """One user less; the pool forgets the outbox when nobody may post and nothing waits."""
         self.users -= 1
         if not self.users:
             if self._writer is None:
-                self._release()
+                self._release(self)
             else:
                 self._watch()
 
@@ -241,7 +252,11 @@ class Outbox:
 
     async def aclose(self, timeout: float) -> None:
         """Wait for what is left, at most ``timeout`` seconds; then end the writer."""
+        deadline = self._loop.time() + timeout
         cancelled = await self.settle(timeout)
+        while cancelled is None and self._queue and self._loop.time() < deadline:
+            # What was posted while it waited.
+            cancelled = await self.settle(deadline - self._loop.time())
         writer = self._writer
         if writer is not None:
             writer.cancel()
@@ -264,6 +279,7 @@ class Outbox:
         if self._loop.is_closed():
             self._fail(RuntimeError("the event loop is closed"))
             return
+        self._is_watched = False
         self._writer = self._loop.create_task(
             self._write(), name="agent_messaging outbox", context=self._context
         )
@@ -272,7 +288,8 @@ class Outbox:
         # A writer that is cancelled before its first step cannot say so itself. Only where
         # somebody relies on it: on every writer the callback would cost each message a turn
         # of the loop.
-        if self._writer is not None:
+        if self._writer is not None and not self._is_watched:
+            self._is_watched = True
             self._writer.add_done_callback(self._written, context=self._context)
 
     async def _write(self) -> None:
@@ -295,14 +312,14 @@ class Outbox:
         finally:
             self._writer = None
             if not self.users:
-                self._release()
+                self._release(self)
 
     def _written(self, writer: asyncio.Task[None]) -> None:
         if self._writer is writer:
             self._writer = None
             self._fail(asyncio.CancelledError())
             if not self.users:
-                self._release()
+                self._release(self)
 
     def _fail(self, error: BaseException) -> None:
         self._error = error
@@ -355,13 +372,18 @@ class OutboxPool:
         Raises:
             ConfigurationError: ``websocket`` is nothing that `as_transport` knows.
         """
-        key = _identity(websocket)
+        send = as_transport(websocket)
+        key = _identity(send)
         outbox = self._outboxes.get(key)
-        if outbox is None:
-            outbox = Outbox(websocket, self._limits, lambda: self._outboxes.pop(key, None))
+        if outbox is None or not outbox.is_of_running_loop:
+            outbox = Outbox(websocket, send, self._limits, lambda box: self._forget(key, box))
             self._outboxes[key] = outbox
         outbox.users += 1
         return outbox
+
+    def _forget(self, key: object, outbox: Outbox) -> None:
+        if self._outboxes.get(key) is outbox:
+            del self._outboxes[key]
 
     async def aclose(self, timeout: float) -> None:
         """Wait for what is left on every connection, at most ``timeout`` seconds; then end it."""
@@ -370,7 +392,10 @@ class OutboxPool:
                 closing.create_task(outbox.aclose(timeout))
 
 
-def _identity(websocket: object) -> object:
+def _identity(send: Transport) -> object:
     """What is the same for the same connection: bound methods are made anew at each access."""
-    owner: object = getattr(websocket, "__self__", None)
-    return id(websocket) if owner is None else (id(owner), getattr(websocket, "__name__", None))
+    if isinstance(send, MethodType):
+        return (id(send.__self__), id(send.__func__))
+    if isinstance(send, BuiltinMethodType):
+        return (id(send.__self__), send.__name__)
+    return id(send)

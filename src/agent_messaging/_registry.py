@@ -86,7 +86,16 @@ class AgentRegistry:
             self._default_is_explicit = default
 
     def agent(self, name: str | None = None, *, default: bool = False) -> Callable[[F], F]:
-        """The decorator form of `register`; without a name, the function's own counts."""
+        """The decorator form of `register`; without a name, the function's own counts.
+
+        Raises:
+            ConfigurationError: the name is no id, as where the parentheses are forgotten; when
+                it decorates, as `register`.
+        """
+        if name is not None and not is_id(name):
+            raise ConfigurationError(
+                f"an agent's name must be 1 to 128 printable characters, not {name!r}"
+            )
 
         def decorate(function: F) -> F:
             self.register(_name(function) if name is None else name, function, default=default)
@@ -125,7 +134,7 @@ def resolver(agent: AgentLike) -> Callable[[Message], Agent]:
     """
     if isinstance(agent, AgentRegistry):
         return agent.resolve
-    if all(hasattr(agent, name) for name in _SERVICE_METHODS):
+    if not inspect.isclass(agent) and all(hasattr(agent, name) for name in _SERVICE_METHODS):
         return _service_resolver(cast("MessageHandlerService", agent))
     registry = AgentRegistry()
     registry.register(_name(agent), cast("AgentFunction", agent))

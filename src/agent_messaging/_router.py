@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
-from typing import final
+from typing import Final, final
 
 from typing_extensions import Buffer
 
@@ -69,6 +69,10 @@ class MessageRouter:
             ConfigurationError: it is registered already, or is no `MessageHandler`.
         """
         name = type(handler).__name__
+        if inspect.isclass(handler):
+            raise ConfigurationError(f"a handler is an object, not {handler!r}")
+        if handler is self:
+            raise ConfigurationError("a router cannot route to itself")
         if any(handler is known for known in self._handlers):
             raise ConfigurationError(f"this {name} is registered already")
         for method in ("can_handle", "handle_message", "get_stats"):
@@ -140,11 +144,12 @@ class MessageRouter:
         check_user(user_id)
         if websocket is None:
             try:
-                return await self._handler_for(user_id, message).handle_message(
-                    user_id, None, message
-                )
+                handler = self._handler_for(user_id, message)
             except RemoteError as refusal:
                 return await self._replies.refuse(user_id, None, refusal)
+            if isinstance(handler, _OWN):
+                return await handler.handle_message(user_id, None, message, metadata=metadata)
+            return await handler.handle_message(user_id, None, message)
         outbox = self._outboxes.acquire(websocket)
         try:
             return await self.handle_on(outbox, user_id, message, metadata or NO_METADATA)
@@ -159,7 +164,7 @@ class MessageRouter:
             handler = self._handler_for(user_id, message)
         except RemoteError as refusal:
             return await self._replies.refuse(user_id, outbox, refusal)
-        if isinstance(handler, (AgentMessageHandler, MessageRouter)):
+        if isinstance(handler, _OWN):
             return await handler.handle_on(outbox, user_id, message, metadata)
         return await handler.handle_message(user_id, outbox.websocket, message)
 
@@ -173,3 +178,7 @@ class MessageRouter:
             if handler.can_handle(message.type):
                 return handler
         raise unsupported(message)
+
+
+#: The handlers that post to an outbox, which they can share.
+_OWN: Final = (AgentMessageHandler, MessageRouter)

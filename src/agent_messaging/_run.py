@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType, TracebackType
 from typing import Final, NamedTuple, Self, cast, final
 
+from agent_messaging._cancellation import Cancellation
 from agent_messaging._emitter import RunEmitter
 from agent_messaging._errors import AgentError, ErrorCode, LifecycleError, PayloadError
 from agent_messaging._events import (
@@ -73,7 +74,7 @@ class Run:
         request: the text that the user sent.
     """
 
-    __slots__ = ("_calls", "_emitter", "context", "message", "request")
+    __slots__ = ("_emitter", "context", "message", "request")
 
     def __init__(
         self, context: RunContext, message: Message, request: str, emitter: RunEmitter
@@ -82,7 +83,6 @@ class Run:
         self.message = message
         self.request = request
         self._emitter = emitter
-        self._calls = 0
 
     @property
     def report(self) -> GoldenPathReport:
@@ -123,8 +123,7 @@ class Run:
         and so on, unique in the run.
         """
         if tool_call_id is None:
-            self._calls += 1
-            tool_call_id = f"call_{self._calls}"
+            tool_call_id = self._emitter.lifecycle.new_tool_call_id()
         return ToolCall(self, tool_call_id, name, arguments)
 
     def tool_executing(
@@ -209,7 +208,10 @@ class ToolCall:
         elif isinstance(error, Exception):
             words = _words(error)
             text = "The tool failed." if words is None else words.message
-            posted = self._run.tool_completed(self.tool_call_id, error=text)
+            try:
+                posted = self._run.tool_completed(self.tool_call_id, error=text)
+            except LifecycleError:
+                return  # completed in the block already, and the error is what matters
         else:
             return
         if posted is not ACCEPTED:
@@ -228,26 +230,38 @@ class Agent(NamedTuple):
 
 
 @final
-@dataclass(slots=True, kw_only=True)
 class RunOutcome:
-    """How a run ended: ``raised`` is for the caller to raise once the frames are out."""
+    """How a run ended; filled in by `execute`.
 
-    kind: MessageType
-    duration_ms: int
-    code: str | None = None
-    reason: CancelReason | None = None
-    error: BaseException | None = None
-    raised: BaseException | None = None
+    Attributes:
+        kind: the terminal event's type.
+        duration_ms: from the start to the end.
+        code: a failed run's code.
+        reason: a cancelled run's reason.
+        error: what the agent raised.
+        raised: what the caller is to raise once the frames are out.
+    """
+
+    __slots__ = ("code", "duration_ms", "error", "kind", "raised", "reason")
+
+    def __init__(self) -> None:
+        self.kind = MessageType.AGENT_FAILED
+        self.duration_ms = 0
+        self.code: str | None = None
+        self.reason: CancelReason | None = None
+        self.error: BaseException | None = None
+        self.raised: BaseException | None = None
 
 
-async def execute(run: Run, emitter: RunEmitter, agent: Agent, timeout: float | None) -> RunOutcome:
+async def execute(
+    run: Run, emitter: RunEmitter, agent: Agent, timeout: float | None, outcome: RunOutcome
+) -> None:
     """Run the agent from its start to its one terminal event, ``timeout`` in seconds.
 
-    Raises nothing, so that the caller can see the frames out before it raises.
+    Raises nothing, so that the caller can see the frames out before it raises. The outcome is an
+    argument since a coroutine that is closed gets nothing back from what it awaits.
     """
-    # asyncio runs a coroutine in a task.
-    task = cast("asyncio.Task[object]", asyncio.current_task())
-    cancels_before = task.cancelling()
+    cancellation = Cancellation()
     result: object = None
     error: BaseException | None = None
     timed_out = False
@@ -255,83 +269,75 @@ async def execute(run: Run, emitter: RunEmitter, agent: Agent, timeout: float | 
         emitter.start(run.context.message_id, agent.name)
     try:
         if timeout is None:
-            result = await agent.call(run)
+            result = await cancellation.watch(agent.call(run))
         else:
             limit = asyncio.timeout(timeout)
             try:
                 async with limit:
-                    result = await agent.call(run)
+                    result = await cancellation.watch(agent.call(run))
             finally:
                 timed_out = limit.expired()
     except BaseException as caught:  # noqa: BLE001 - whatever an agent does, its run ends
         error = caught
-    # A cancellation that was pending when the agent started counts too, once it comes out.
-    cancels = task.cancelling()
-    is_cancel = isinstance(error, asyncio.CancelledError)
-    cancelled = cancels > cancels_before or (cancels > 0 and is_cancel)
-    outcome = _conclude(run, emitter, agent, result, error, cancelled, timed_out)
-    if error is not None and not isinstance(error, Exception) and (cancelled or not is_cancel):
-        outcome.raised = error
-    elif cancelled:
-        outcome.raised = asyncio.CancelledError()
-    return outcome
-
-
-def _conclude(
-    run: Run,
-    emitter: RunEmitter,
-    agent: Agent,
-    result: object,
-    error: BaseException | None,
-    cancelled: bool,
-    timed_out: bool,
-) -> RunOutcome:
-    """Decide the terminal event, unless the agent relayed one; the first reason counts."""
-    if emitter.lifecycle.state is RunState.NEW:
+    cancelled = cancellation.came(error)
+    if emitter.lifecycle.state in _NOT_STARTED:
         emitter.start(run.context.message_id, agent.name)
-    duration_ms = emitter.elapsed_ms
+    outcome.error = error
+    outcome.duration_ms = emitter.elapsed_ms
     relayed = emitter.lifecycle.outcome
     if relayed is not None:
-        return RunOutcome(kind=relayed, duration_ms=duration_ms, error=error)
-    event: TerminalEvent
-    if emitter.failed:
-        event = AgentCancelled(reason="disconnected", duration_ms=duration_ms)
+        outcome.kind = relayed
+    elif emitter.failed:
+        _conclude(emitter, outcome, AgentCancelled(reason="disconnected"))
     elif cancelled:
-        event = AgentCancelled(reason="cancelled", duration_ms=duration_ms)
+        _conclude(emitter, outcome, AgentCancelled(reason="cancelled"))
     elif timed_out:
-        event = _failed(ErrorCode.TIMEOUT, "The agent took too long.", duration_ms)
-    elif error is None:
-        event = AgentCompleted(result=result, duration_ms=duration_ms)
-    elif (words := _words(error)) is not None:
-        event = AgentFailed(
-            code=words.code,
-            message=words.message,
-            retryable=words.retryable,
-            duration_ms=duration_ms,
-        )
+        _conclude(emitter, outcome, _TIMED_OUT)
+    elif error is not None:
+        _conclude(emitter, outcome, _failure_of(error))
     else:
-        event = _failed(ErrorCode.AGENT_ERROR, "The agent failed.", duration_ms)
+        _conclude(emitter, outcome, AgentCompleted(result=result))
+    outcome.raised = _raised(error, cancelled)
+
+
+_NOT_STARTED: Final = (RunState.NEW, RunState.QUEUED)
+_TIMED_OUT: Final = AgentFailed(code=ErrorCode.TIMEOUT, message="The agent took too long.")
+
+
+def _conclude(emitter: RunEmitter, outcome: RunOutcome, event: TerminalEvent) -> None:
+    """Decide the terminal event; one that will not encode becomes a failure that does."""
     try:
-        emitter.end(event)
-    except PayloadError as unencodable:
-        # Only a result, or the text of an AgentError, can be at fault.
-        error = unencodable
-        event = _failed(ErrorCode.AGENT_ERROR, "The agent failed.", duration_ms)
-        emitter.end(event)
-    return RunOutcome(
-        kind=event.type,
-        duration_ms=duration_ms,
-        code=event.code if isinstance(event, AgentFailed) else None,
-        reason=event.reason if isinstance(event, AgentCancelled) else None,
-        error=error,
-    )
+        emitter.end(event, outcome.duration_ms)
+    except PayloadError as error:
+        if isinstance(event, AgentCompleted) or _words(outcome.error) is not None:
+            outcome.error = error
+            event = _failure_of(error)
+        emitter.end_plainly(event, outcome.duration_ms)
+    outcome.kind = event.type
+    if isinstance(event, AgentFailed):
+        outcome.code = str.__str__(event.code)
+    elif isinstance(event, AgentCancelled):
+        outcome.reason = event.reason
 
 
-def _failed(code: ErrorCode, message: str, duration_ms: int) -> AgentFailed:
-    return AgentFailed(code=code, message=message, duration_ms=duration_ms)
+def _raised(error: BaseException | None, cancelled: bool) -> BaseException | None:
+    """What an agent's end raises on: a cancellation from outside, and what is no Exception."""
+    if error is None or isinstance(error, Exception):
+        return asyncio.CancelledError() if cancelled else None
+    if isinstance(error, asyncio.CancelledError) and not cancelled:
+        return None  # of something that the agent cancelled itself
+    return error
 
 
-def _words(error: BaseException) -> AgentError | None:
+def _failure_of(error: BaseException) -> AgentFailed:
+    """What the client reads of an agent's error: its own words if it has some, or neutral ones."""
+    words = _words(error)
+    if words is None:
+        return AgentFailed(code=ErrorCode.AGENT_ERROR, message="The agent failed.")
+    return AgentFailed(code=words.code, message=words.message, retryable=words.retryable)
+
+
+def _words(error: BaseException | None) -> AgentError | None:
     """What the error says to the client, if it does; a task group wraps its only failure."""
     while isinstance(error, BaseExceptionGroup):
         group = cast("BaseExceptionGroup[BaseException]", error)

@@ -3,14 +3,14 @@
 import asyncio
 
 from agent_messaging import Limits, MessageType, WebSocketLike
-from agent_messaging._outbox import Outbox
+from agent_messaging._outbox import Outbox, as_transport
 
 CHUNK = MessageType.AGENT_RESPONSE_CHUNK
 
 
 def outbox_to(websocket: WebSocketLike, **limits: int) -> Outbox:
     """An outbox of no pool."""
-    return Outbox(websocket, Limits(**limits), lambda: None)
+    return Outbox(websocket, as_transport(websocket), Limits(**limits), lambda outbox: None)
 
 
 class Receipts:

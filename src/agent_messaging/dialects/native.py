@@ -21,10 +21,6 @@ _HEADS: Final = {kind: f'{{"type":"{kind}","payload":' for kind in MessageType}
 
 _SURROGATE_ESCAPE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
-#: What may be a number that is not finite, or too long, where the host's parser takes it. The text
-#: is looked at first, since looking at every value takes longer than a fast parser does.
-_SUSPECT: Final = re.compile(r"NaN|Infinity|[0-9][eE]|[0-9.]{20}", re.IGNORECASE)
-
 
 @final
 class NativeRunEncoder:
@@ -57,7 +53,7 @@ class NativeDialect:
         limits: the bounds on frames and payloads.
     """
 
-    __slots__ = ("_dumps", "_has_own_dumps", "_is_lenient", "_limits", "_loads")
+    __slots__ = ("_dumps", "_has_own_dumps", "_limits", "_loads", "_suspect")
 
     def __init__(
         self,
@@ -68,7 +64,7 @@ class NativeDialect:
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._limits = limits
-        self._is_lenient = loads is not None
+        self._suspect = None if loads is None else _suspect(limits.number_length)
         self._loads = loads or _json_loads(limits.number_length)
         self._has_own_dumps = dumps is not None
         self._dumps = _json_dumps(default or _unknown) if dumps is None else _ascii(dumps)
@@ -82,12 +78,16 @@ class NativeDialect:
             RemoteError: ``frame_too_large``, ``malformed_frame`` or ``invalid_message``, with
                 the frame's ``message_id`` where it could be read. The dialect keeps no state.
         """
-        text = self._text(frame)
+        try:
+            text = self._text(frame)
+        except UnicodeError as error:
+            message_id = _message_id(frame) if isinstance(frame, str) else None
+            raise _malformed("a frame is UTF-8", message_id) from error
         try:
             fields = self._loads(text)
             if (
                 text.count("{") + text.count("[") > self._limits.json_depth
-                or (self._is_lenient and _SUSPECT.search(text))
+                or (self._suspect is not None and self._suspect.search(text))
                 or ("\\u" in text and _SURROGATE_ESCAPE.search(text))
             ):
                 self._check(fields)
@@ -99,19 +99,16 @@ class NativeDialect:
 
     def _text(self, frame: object) -> str:
         limit = self._limits.frame_bytes
-        try:
-            if isinstance(frame, str):
-                text = frame
-                size = len(text)
-                if size <= limit and not text.isascii():
-                    size = len(text.encode())
-            elif isinstance(frame, Buffer):
-                size = memoryview(frame).nbytes
-                text = str(frame, "utf-8") if size <= limit else ""
-            else:
-                raise _malformed(f"a frame is text or bytes, not {type(frame).__name__}")
-        except UnicodeError as error:
-            raise _malformed("a frame is UTF-8") from error
+        if isinstance(frame, str):
+            text = frame
+            size = len(text)
+            if size <= limit and not text.isascii():
+                size = len(text.encode())
+        elif isinstance(frame, Buffer):
+            size = memoryview(frame).nbytes
+            text = bytes(frame).decode() if size <= limit else ""
+        else:
+            raise _malformed(f"a frame is text or bytes, not {type(frame).__name__}")
         if size > limit:
             raise RemoteError(
                 ErrorCode.FRAME_TOO_LARGE, f"a frame is at most {limit} bytes, not {size}"
@@ -139,7 +136,11 @@ class NativeDialect:
                     waiting.extend((item, depth + 1) for item in items)
             elif isinstance(value, float):
                 _finite(value)
-            elif isinstance(value, int) and value.bit_length() * 3 > limits.number_length * 10:
+            elif isinstance(value, int) and (
+                # Bits first: the digits of a very long integer take long to come by.
+                value.bit_length() > 4 * limits.number_length
+                or len(str(value)) > limits.number_length
+            ):
                 raise _UnacceptableError(_TOO_LONG)
 
     # Out: events to frames.
@@ -153,9 +154,7 @@ class NativeDialect:
         try:
             text = self._dumps(payload)
         except Exception as error:  # of the host's dumps, default or objects
-            raise PayloadError(
-                f"a payload must encode as JSON: {type(error).__name__}: {error}"
-            ) from error
+            raise PayloadError(f"a payload must encode as JSON: {_said(error)}") from error
         if len(text) > self._limits.payload_bytes:
             raise PayloadError(f"a payload is at most {self._limits.payload_bytes} bytes")
         return text
@@ -201,6 +200,13 @@ def _why(error: Exception) -> str:
     return "the frame is not valid JSON"
 
 
+def _said(error: Exception) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - a foreign exception's own text may raise
+        return type(error).__name__
+
+
 def _malformed(why: str, message_id: str | None = None) -> RemoteError:
     return RemoteError(ErrorCode.MALFORMED_FRAME, why, message_id=message_id)
 
@@ -209,6 +215,14 @@ def _finite(value: float) -> float:
     if not isfinite(value):
         raise _UnacceptableError("a number in the frame is not finite")
     return value
+
+
+def _suspect(number_length: int) -> re.Pattern[str]:
+    """What may be a number that is not finite, or too long, where the host's parser takes it.
+
+    The text is looked at first: looking at every value takes longer than a fast parser does.
+    """
+    return re.compile(rf"NaN|Infinity|[0-9][eE]|[0-9.]{{{number_length},}}", re.IGNORECASE)
 
 
 def _json_loads(number_length: int) -> Callable[[str], object]:
@@ -257,7 +271,7 @@ def _json_dumps(default: Callable[[object], object]) -> Callable[[object], str]:
         # The function is undocumented: one that works differently is not used.
         if "".join(encoder(probe, 0)) != public(probe):
             return public
-    except TypeError:
+    except Exception:  # noqa: BLE001 - whatever it does, it is not the function that we know
         return public
 
     def encode(value: object) -> str:
@@ -292,10 +306,16 @@ def _unknown(value: object) -> object:
 def _message_id(text: str) -> str | None:
     """The message id of a frame that was refused, where its JSON can be read at all."""
     try:
-        fields: object = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+        fields: object = json.loads(
+            text, parse_int=_no_id, parse_float=_no_id, parse_constant=_no_id
+        )
     except (ValueError, RecursionError):
         return None
     if isinstance(fields, dict):
         message_id = cast("dict[str, object]", fields).get("message_id")
         return message_id if is_id(message_id) else None
     return None
+
+
+def _no_id(text: str) -> None:
+    """A number, of any length and form, where an id is looked for."""
