@@ -28,6 +28,7 @@ _CHUNK: Final = 64 * 1024
 T = TypeVar("T")
 
 
+@final
 class StopError(Exception):
     """The program ends with this exit code, and says why unless ``reason`` is empty."""
 

@@ -42,7 +42,7 @@ async def demo(run: Run) -> dict[str, object]:
     if not expressions:
         average = await _calculate(run, f"{letters} / {words or 1}")
         await run.chunk("There is no arithmetic in it. ")
-        await run.chunk(f"A word has {average:.3g} letters on average.")
+        await run.chunk(f"A word has {_shown(round(average, 1))} letters on average.")
     results: dict[str, object] = {}
     for expression in expressions:
         try:

@@ -68,12 +68,23 @@ def test_what_the_text_asks_for_is_calculated_and_answered() -> None:
     assert result == {"words": 3, "calculated": {"2 + 3": 5, "10 / 4": 2.5}}
 
 
-def test_a_text_without_arithmetic_has_its_average_word_calculated() -> None:
-    events = events_for("Hello")
+@pytest.mark.parametrize(
+    ("text", "counted", "average"),
+    [
+        ("Hello", "1 word of 5 letters", "5"),
+        ("It is late", "3 words of 8 letters", "2.7"),
+        ("x" * 99999, "1 word of 99999 letters", "99999"),
+        ("?!", "0 words of 0 letters", "0"),
+    ],
+)
+def test_a_text_without_arithmetic_has_its_average_word_calculated(
+    text: str, counted: str, average: str
+) -> None:
+    events = events_for(text)
     assert tools_of(events) == ["text_statistics", "calculate"]
     assert answer_of(events) == (
-        "Your text has 1 word of 5 letters. There is no arithmetic in it. "
-        "A word has 5 letters on average."
+        f"Your text has {counted}. There is no arithmetic in it. "
+        f"A word has {average} letters on average."
     )
 
 
