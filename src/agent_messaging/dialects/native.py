@@ -110,9 +110,7 @@ class NativeDialect:
         else:
             raise _malformed(f"a frame is text or bytes, not {type(frame).__name__}")
         if size > limit:
-            raise RemoteError(
-                ErrorCode.FRAME_TOO_LARGE, f"a frame is at most {limit} bytes, not {size}"
-            )
+            raise RemoteError(ErrorCode.FRAME_TOO_LARGE, f"a frame is at most {limit} bytes")
         return text
 
     def _check(self, fields: object) -> None:
