@@ -1,0 +1,329 @@
+"""Random agent programs over random transports: what every run guarantees, whatever it does."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from agent_messaging import AgentError, Limits
+from support import chat, start_agent, user_message
+from support.acts import (
+    PLACES,
+    Act,
+    Block,
+    CancelInner,
+    Catch,
+    Close,
+    EmitForbidden,
+    Finally,
+    Group,
+    Halt,
+    Leave,
+    Open,
+    Pause,
+    Place,
+    Program,
+    Progress,
+    Raise,
+    Say,
+    Sleep,
+    Swallow,
+    Tool,
+    Within,
+)
+from support.invariants import check
+from support.programs import FORMS, Form, agent_of
+from support.stepping import TICK
+from support.trial import Setting, Trial, conduct
+from support.wires import Pace, Wire, at_once, in_scopes, taking_time, under_timeout, yielding
+
+#: How many programs are tried, and the least share of them that reaches each outcome.
+PROGRAMS: Final = 1000
+SHARE: Final = 0.05
+
+
+def _cycle() -> object:
+    cycle: list[object] = []
+    cycle.append(cycle)
+    return cycle
+
+
+ENCODABLE: Final = st.sampled_from(
+    [None, True, 0, -1.5, 10**30, "", "a \u2028 \ud800 \N{BANANA}", [1, [2]], {"a": {"b": None}}]
+)
+UNENCODABLE: Final = st.sampled_from(
+    [float("nan"), float("-inf"), object(), {1, 2}, b"bytes", _cycle(), {("a", 1): 2}]
+)
+TEXT_KINDS: Final = st.sampled_from(["thinking", "chunk"])
+MOSTLY: Final = st.sampled_from([True, True, False])
+NUMBERS: Final = st.integers(1, 3)
+PLACED: Final = st.sampled_from(PLACES)
+
+SAYINGS: Final = st.builds(Say, kind=TEXT_KINDS, awaited=MOSTLY)
+WAITS: Final = st.one_of(st.builds(Pause, st.integers(1, 4)), st.builds(Sleep, st.integers(1, 6)))
+EXCEPTIONS: Final = ["exception", "words", "odd words", "group of words", "group"]
+#: What may be raised anywhere: SystemExit and KeyboardInterrupt in a task of its own end the loop.
+ANYWHERE: Final = [*EXCEPTIONS, "cancelled", "halt", "group of halts"]
+BASE_EXCEPTIONS: Final = ["halt", "group of halts", "exit", "interrupt"]
+
+
+def _mistakes() -> st.SearchStrategy[Act]:
+    return st.one_of(
+        st.builds(Progress, UNENCODABLE, MOSTLY),
+        st.builds(EmitForbidden, st.sampled_from(["start", "end", "stranger"])),
+        st.builds(Close, NUMBERS, st.none()),
+        st.builds(Tool, st.just(()), UNENCODABLE),
+    )
+
+
+def _blocks(acts: st.SearchStrategy[Act], longest: int = 3) -> st.SearchStrategy[Block]:
+    return st.lists(acts, max_size=longest).map(tuple)
+
+
+def _caught(body: st.SearchStrategy[Act]) -> st.SearchStrategy[Act]:
+    return body.map(lambda act: Catch((act,)))
+
+
+SIMPLE: Final[st.SearchStrategy[Act]] = st.one_of(
+    SAYINGS,
+    SAYINGS,
+    WAITS,
+    st.builds(Progress, ENCODABLE, MOSTLY),
+    _caught(st.builds(Open, NUMBERS)),
+    _caught(st.builds(Close, NUMBERS, st.one_of(st.none(), st.just("It broke.")))),
+    _caught(_mistakes()),
+    st.builds(Leave, st.integers(1, 2), st.integers(0, 8)),
+)
+
+
+def _nested(acts: st.SearchStrategy[Act]) -> st.SearchStrategy[Act]:
+    blocks = _blocks(acts)
+    inner = st.builds(CancelInner, blocks, st.integers(0, 4))
+    return st.one_of(
+        st.builds(Tool, blocks, ENCODABLE),
+        st.builds(Tool, blocks, ENCODABLE),
+        st.builds(Group, st.lists(blocks, min_size=1, max_size=3).map(tuple), PLACED),
+        st.builds(Finally, blocks, blocks),
+        _caught(st.builds(Within, st.integers(1, 6), blocks)),
+        st.builds(Swallow, _blocks(inner, 1)),
+        st.builds(Swallow, blocks),
+        _caught(
+            st.builds(Finally, blocks, st.builds(Raise, st.sampled_from(EXCEPTIONS)).map(_one))
+        ),
+    )
+
+
+def _one(act: Act) -> Block:
+    return (act,)
+
+
+ACTS: Final = st.recursive(SIMPLE, _nested, max_leaves=8)
+
+
+def _raises(*errors: str) -> st.SearchStrategy[Act]:
+    return st.builds(Raise, st.sampled_from(errors))
+
+
+def _group(bodies: list[Block], last: Act, place: Place) -> Act:
+    return Group((*bodies, (last,)), place)
+
+
+#: The last act of a program; None lets it return.
+LAST: Final[st.SearchStrategy[Act | None]] = st.one_of(
+    st.none(),
+    st.builds(Sleep, st.integers(2, 8)),
+    _mistakes(),
+    _raises(*EXCEPTIONS, *BASE_EXCEPTIONS),
+    st.builds(CancelInner, _blocks(ACTS), st.integers(0, 4)),
+    st.builds(Tool, _raises(*ANYWHERE).map(_one), ENCODABLE),
+    st.builds(_group, st.lists(_blocks(ACTS), max_size=2), _raises(*ANYWHERE), PLACED),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One program in its surroundings."""
+
+    program: Program
+    form: Form
+    setting: Setting
+    pace: Pace
+    fails_at: int | None
+    error: type[BaseException]
+
+
+def _program(acts: Block, last: Act | None, result: object) -> Program:
+    return Program(acts if last is None else (*acts, last), result)
+
+
+def _setting(
+    *,
+    message: int,
+    cancel_after: list[int],
+    before: str | None,
+    routed: bool,
+    run_timeout: int | None,
+    room: tuple[int, int],
+) -> Setting:
+    told = before is None
+    return Setting(
+        message=(chat, start_agent, user_message)[message](),
+        cancel_after=cancel_after if told else (),
+        cancelled_before=before == "cancelled",
+        swallowed_before=before == "swallowed",
+        routed=routed,
+        run_timeout=run_timeout * TICK if run_timeout is not None and told else None,
+        limits=Limits(outbox_frames=room[0], outbox_overrun=room[1]),
+    )
+
+
+#: What does not happen, unless a stratum says otherwise.
+NOTHING: Final[st.SearchStrategy[None]] = st.none()
+NO_CANCELS: Final = st.just(list[int]())
+
+
+def _cases(
+    *,
+    last: st.SearchStrategy[Act | None] = LAST,
+    cancel_after: st.SearchStrategy[list[int]] = NO_CANCELS,
+    run_timeout: st.SearchStrategy[int | None] = NOTHING,
+    fails_at: st.SearchStrategy[int | None] = NOTHING,
+    before: st.SearchStrategy[str | None] = NOTHING,
+) -> st.SearchStrategy[Case]:
+    return st.builds(
+        Case,
+        program=st.builds(
+            _program,
+            acts=_blocks(ACTS, 5),
+            last=last,
+            result=st.one_of(ENCODABLE, ENCODABLE, UNENCODABLE),
+        ),
+        form=st.sampled_from(FORMS),
+        setting=st.builds(
+            _setting,
+            message=st.integers(0, 2),
+            cancel_after=cancel_after,
+            before=before,
+            routed=st.booleans(),
+            run_timeout=run_timeout,
+            room=st.sampled_from([(256, 4096), (256, 4096), (1, 4096), (2, 5)]),
+        ),
+        pace=st.sampled_from([at_once, yielding, taking_time, under_timeout, in_scopes]),
+        fails_at=fails_at,
+        error=st.sampled_from([ConnectionError, Halt]),
+    )
+
+
+def _cancels(earliest: int) -> st.SearchStrategy[list[int]]:
+    return st.lists(st.integers(earliest, 20), min_size=1, max_size=3)
+
+
+LONG: Final = st.builds(Sleep, st.integers(4, 8))
+SENDS: Final = st.sampled_from([1, 2, 3, 5])
+
+#: As many programs of each: what is random in all of them, and what is meant to happen.
+STRATA: Final = {
+    "all at random": _cases(
+        cancel_after=st.one_of(st.just([]), _cancels(0)),
+        run_timeout=st.sampled_from([None, None, 1, 2, 3]),
+        fails_at=st.one_of(st.none(), SENDS),
+        before=st.sampled_from([None, None, None, "cancelled", "swallowed"]),
+    ),
+    "returns": _cases(last=st.none()),
+    "raises": _cases(last=_raises(*EXCEPTIONS)),
+    "raises a BaseException": _cases(last=_raises(*BASE_EXCEPTIONS)),
+    "cancels a task of its own": _cases(
+        last=st.builds(CancelInner, _blocks(ACTS), st.integers(0, 4))
+    ),
+    "is cancelled": _cases(last=st.one_of(LAST, LONG), cancel_after=_cancels(1)),
+    "loses its transport": _cases(last=st.one_of(LONG, LAST), fails_at=SENDS),
+    "takes too long": _cases(last=LONG, run_timeout=st.sampled_from([1, 2, 3])),
+    "is left to itself": _cases(),
+}
+
+
+def perform(case: Case) -> Trial:
+    wire = Wire(case.pace, fails_at=case.fails_at, error=case.error)
+    return conduct(agent_of(case.program, case.form), wire, case.setting)
+
+
+def reached(trial: Trial) -> Iterator[str]:
+    """The outcomes that this run is an example of."""
+    decided = trial.watch.decided
+    if not decided:
+        yield "never begun"
+        return
+    end, escaped = decided[-1], trial.watch.end.escaped if trial.watch.end else None
+    yield end.kind.removeprefix("agent_")
+    if any(event.payload.get("status") == "interrupted" for event in decided):
+        yield "interrupted tool"
+    match end.payload.get("reason"):
+        case "disconnected":
+            yield "disconnected"
+        case "cancelled":
+            yield "cancelled by the caller"
+        case _:
+            pass
+    if end.payload.get("code") == "agent_error" and is_cancel(escaped):
+        yield "cancelled by the agent"
+    if isinstance(escaped, AgentError | ExceptionGroup) and end.kind == "agent_failed":
+        yield "failed with words or a group"
+    if trial.raised is not None and not is_cancel(trial.raised):
+        yield "raised a BaseException"
+    if end.payload.get("code") == "timeout":
+        yield "timed out"
+
+
+def is_cancel(error: BaseException | None) -> bool:
+    return type(error).__name__ == "CancelledError"
+
+
+OUTCOMES: Final = (
+    "completed",
+    "failed",
+    "cancelled",
+    "cancelled by the caller",
+    "cancelled by the agent",
+    "disconnected",
+    "interrupted tool",
+    "failed with words or a group",
+    "raised a BaseException",
+    "timed out",
+)
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog: pytest.LogCaptureFixture) -> None:
+    """Thousands of runs fail here on purpose; their log lines would bury what a test says."""
+    caplog.set_level(logging.CRITICAL, logger="agent_messaging")
+
+
+def test_random_programs_keep_every_invariant_and_reach_every_outcome() -> None:
+    outcomes: Counter[str] = Counter()
+    tried = 0
+
+    def explore(case: Case) -> None:
+        nonlocal tried
+        trial = perform(case)
+        check(trial)
+        tried += 1
+        outcomes.update(set(reached(trial)))
+
+    for cases in STRATA.values():
+        settings(
+            max_examples=PROGRAMS // len(STRATA),
+            deadline=None,
+            derandomize=True,
+            database=None,
+            phases=[Phase.generate, Phase.shrink],
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        )(given(cases)(explore))()
+    shares = {name: outcomes[name] / tried for name in OUTCOMES}
+    print(f"\nof {tried} programs: " + ", ".join(f"{n} {s:.1%}" for n, s in shares.items()))
+    assert tried >= PROGRAMS - len(STRATA)
+    assert all(share >= SHARE for share in shares.values()), shares
