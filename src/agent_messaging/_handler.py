@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias, final
 
 from agent_messaging._emitter import Clock, RunEmitter
-from agent_messaging._errors import ConfigurationError, ErrorCode, RemoteError
+from agent_messaging._errors import AgentError, ConfigurationError, ErrorCode, RemoteError
 from agent_messaging._events import CancelReason
 from agent_messaging._lifecycle import GoldenPathReport
 from agent_messaging._limits import DEFAULT_LIMITS, Limits, is_id
@@ -270,8 +270,9 @@ class AgentMessageHandler:
 
     def _report(self, run: Run, outcome: RunOutcome) -> None:
         error = outcome.error
-        unexpected = outcome.code == ErrorCode.AGENT_ERROR and error is not None
-        level = logging.ERROR if unexpected else logging.INFO
+        # An agent that chose its words meant to fail; any other failure is a fault to look into.
+        is_fault = outcome.code == ErrorCode.AGENT_ERROR and not isinstance(error, AgentError)
+        level = logging.ERROR if is_fault else logging.INFO
         if _logger.isEnabledFor(level):
             context = run.context
             fields: dict[str, object] = {
@@ -312,6 +313,7 @@ class AgentMessageHandler:
 
 
 def check_user(user_id: object) -> None:
+    """Refuse a user id that the host cannot mean."""
     if not is_id(user_id):
         raise ConfigurationError(
             f"user_id must be a string of 1 to 128 printable characters, not {user_id!r}"
