@@ -169,6 +169,25 @@ def test_a_cancellation_that_comes_with_the_agents_last_step_counts() -> None:
     run(main())
 
 
+def test_the_cancellation_that_is_raised_on_is_the_one_that_was_asked_for() -> None:
+    async def main() -> None:
+        reasons: list[object] = []
+
+        async def host() -> None:
+            try:
+                await Client(AgentMessageHandler(hang)).send(chat())
+            except asyncio.CancelledError as cancelled:
+                reasons.extend(cancelled.args)
+
+        task = asyncio.create_task(host())
+        await steps()
+        task.cancel("the server stops")
+        await task
+        assert reasons == ["the server stops"]
+
+    run(main())
+
+
 def test_a_caller_that_stops_waiting_cancels_the_run() -> None:
     async def main() -> None:
         client = Client(AgentMessageHandler(hang))

@@ -142,6 +142,16 @@ def test_the_first_agent_can_be_the_default_that_was_asked_for() -> None:
 # What is no agent.
 
 
+class Callable:
+    async def __call__(self, run: Run) -> str:
+        return f"called: {run.request}"
+
+
+class CallableGenerator:
+    async def __call__(self, run: Run) -> AsyncGenerator[AgentEvent | AgentCompleted, None]:
+        yield AgentCompleted(result=f"yielded: {run.request}")
+
+
 def plain(run: Run) -> str:
     return "not awaited"
 
@@ -167,6 +177,8 @@ class PlainService:
         functools.partial(plain),
         OneMethod(),
         OneMethod,
+        Callable,
+        CallableGenerator,
         "flights",
         None,
         flights.__code__,
@@ -192,16 +204,6 @@ def test_a_service_class_in_the_place_of_an_object_is_refused() -> None:
 
 
 # What is one.
-
-
-class Callable:
-    async def __call__(self, run: Run) -> str:
-        return f"called: {run.request}"
-
-
-class CallableGenerator:
-    async def __call__(self, run: Run) -> AsyncGenerator[AgentEvent | AgentCompleted, None]:
-        yield AgentCompleted(result=f"yielded: {run.request}")
 
 
 class Methods:
