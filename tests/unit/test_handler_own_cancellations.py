@@ -175,3 +175,58 @@ def test_a_task_that_survived_an_earlier_cancellation_can_have_a_message_handled
         assert client.payload("agent_completed")["result"] == "goodbye"
 
     run(main())
+
+
+async def slow_to_end() -> None:
+    try:
+        await forever()
+    finally:
+        await asyncio.sleep(2)
+
+
+async def group_that_fails_in_its_body(run: Run) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(slow_to_end())
+        await asyncio.sleep(0)
+        group.create_task(failing())
+        await forever()
+
+
+async def group_whose_body_raises(run: Run) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(slow_to_end())
+        await asyncio.sleep(0)
+        raise ValueError
+
+
+async def group_that_fails_while_it_waits(run: Run) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(slow_to_end())
+        await asyncio.sleep(0)
+        group.create_task(failing())
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        group_that_fails_in_its_body,
+        group_whose_body_raises,
+        group_that_fails_while_it_waits,
+    ],
+)
+def test_a_run_is_cancelled_while_its_own_task_group_ends(group: AgentBody) -> None:
+    async def main() -> None:
+        async def agent(run: Run) -> str:
+            with suppress(ExceptionGroup):
+                await group(run)
+            return "as if nothing had been"
+
+        client = Client(AgentMessageHandler(agent))
+        task = client.start(chat())
+        await asyncio.sleep(1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert client.types == ["agent_started", "agent_cancelled"]
+
+    run(main())
