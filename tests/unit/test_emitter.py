@@ -2,15 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import pytest
 
 from agent_messaging import (
+    AgentError,
     AgentMessageHandler,
     Clock,
     LifecycleError,
+    Limits,
     MessageType,
+    NativeDialect,
     PayloadError,
     Run,
     RunFinished,
@@ -168,6 +171,46 @@ def test_a_run_that_is_cancelled_after_its_relayed_end_raises_on() -> None:
         assert told[0].report.outcome is COMPLETED
 
     run(main())
+
+
+# What is not the agent's.
+
+
+def failing_dumps(value: object) -> str:
+    raise RuntimeError
+
+
+async def returns(run: Run) -> str:
+    return "done"
+
+
+async def raises(run: Run) -> None:
+    raise ValueError
+
+
+async def raises_words(run: Run) -> None:
+    raise AgentError("No flights today", code="no_flights")
+
+
+async def takes_too_long(run: Run) -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("agent", [returns, raises, raises_words, takes_too_long])
+@pytest.mark.parametrize(
+    "dialect",
+    [NativeDialect(dumps=failing_dumps), NativeDialect(limits=Limits(payload_bytes=1))],
+    ids=["failing encoder", "tiny bound"],
+)
+def test_a_run_starts_and_ends_whatever_the_hosts_encoder_and_bound(
+    dialect: NativeDialect, agent: Callable[[Run], Awaitable[object]]
+) -> None:
+    client = Client(AgentMessageHandler(agent, dialect=dialect, run_timeout=1))
+    assert client.say(chat()) is False
+    assert client.types == ["agent_started", "agent_failed"]
+    code = "timeout" if agent is takes_too_long else "agent_error"
+    assert client.payload("agent_failed")["code"] == code
+    assert client.handler.get_stats()["runs_in_flight"] == 0
 
 
 # Services that relay their start.

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from agent_messaging import AgentMessageHandler, Message, Run
+from agent_messaging import AgentMessageHandler, Limits, Message, NativeDialect, Run
 from support import Recorder, chat, run
 from support.clients import Client, ManualClock, steps
 
@@ -89,3 +89,18 @@ def test_an_answer_is_no_event_of_a_run() -> None:
     assert handler.processing_stats["golden_path_events_sent"] == 0
     assert sum(handler.processing_stats["events_sent"].values()) == 0
     assert "error_message" not in handler.processing_stats["events_sent"]
+
+
+def failing_dumps(value: object) -> str:
+    raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    "dialect",
+    [NativeDialect(dumps=failing_dumps), NativeDialect(limits=Limits(payload_bytes=1))],
+    ids=["failing encoder", "tiny bound"],
+)
+def test_a_refusal_is_answered_whatever_the_hosts_encoder_and_bound(dialect: NativeDialect) -> None:
+    client = Client(AgentMessageHandler(echo, dialect=dialect))
+    assert client.say(PING) is False
+    assert client.payload("error_message")["code"] == "unsupported_type"
