@@ -70,7 +70,10 @@ class Cancellation:
     def _look_at(self, frame: types.FrameType | None) -> None:
         if frame is not None and frame.f_code is asyncio.TaskGroup.__aexit__.__code__:
             group: Any = frame.f_locals["self"]
-            if group._parent_cancel_requested and group not in self._groups:  # noqa: SLF001
+            # A group whose body ended with an exception asks for nothing while it waits; what it
+            # asked for before that it has taken back.
+            asked = group._parent_cancel_requested and frame.f_locals["et"] is None  # noqa: SLF001
+            if asked and group not in self._groups:
                 self._groups.append(group)
 
 

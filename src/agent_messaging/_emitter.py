@@ -66,7 +66,7 @@ class RunEmitter:
         statistics: Statistics,
         clock: Clock,
     ) -> None:
-        self.lifecycle = RunLifecycle()
+        self.lifecycle: Final[RunLifecycle] = RunLifecycle()
         self._encoder = encoder
         self._dialect = dialect
         self._outbox = outbox

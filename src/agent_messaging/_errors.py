@@ -14,7 +14,7 @@
 """
 
 from enum import StrEnum
-from typing import final
+from typing import Final, final
 
 from agent_messaging._limits import is_id
 
@@ -99,9 +99,9 @@ class RemoteError(AgentMessagingError):
 
     def __init__(self, code: ErrorCode, message: str, *, message_id: str | None = None) -> None:
         super().__init__(code, message)
-        self.code = code
-        self.message = message
-        self.message_id = message_id
+        self.code: Final[ErrorCode] = code
+        self.message: Final[str] = message
+        self.message_id: Final[str | None] = message_id
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
@@ -137,6 +137,6 @@ class AgentError(AgentMessagingError):
         if not is_id(code):
             raise ConfigurationError("AgentError.code must be 1 to 128 printable characters")
         super().__init__(message)
-        self.message = message
-        self.code = code
-        self.retryable = retryable
+        self.message: Final[str] = message
+        self.code: Final[str] = code
+        self.retryable: Final[bool] = retryable

@@ -20,6 +20,7 @@ __all__ = [
     "AgentStarted",
     "AgentThinking",
     "CancelReason",
+    "Outcome",
     "RunEvent",
     "TerminalEvent",
     "ToolCompleted",
@@ -229,6 +230,11 @@ class AgentCancelled:
 
 #: What ends a run; exactly one of these is its last event.
 TerminalEvent: TypeAlias = AgentCompleted | AgentFailed | AgentCancelled
+
+#: How a run ended: the type of its `TerminalEvent`.
+Outcome: TypeAlias = Literal[
+    MessageType.AGENT_COMPLETED, MessageType.AGENT_FAILED, MessageType.AGENT_CANCELLED
+]
 
 #: What an agent may emit itself; the run decides the start and the end.
 AgentEvent: TypeAlias = (

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final, NoReturn, final
+from typing import Final, NoReturn, cast, final
 
 from agent_messaging._errors import LifecycleError
-from agent_messaging._events import GOLDEN_PATH
+from agent_messaging._events import GOLDEN_PATH, Outcome
 from agent_messaging._messages import MessageType
 
 __all__ = ["TRANSITIONS", "GoldenPathReport", "RunLifecycle", "RunState"]
@@ -67,7 +67,7 @@ class GoldenPathReport:
         duration_ms: from the run's first event to its last so far, in milliseconds.
     """
 
-    outcome: MessageType | None
+    outcome: Outcome | None
     decided: Mapping[MessageType, int]
     delivered: Mapping[MessageType, int]
     first_at_ms: Mapping[MessageType, int]
@@ -127,7 +127,7 @@ class RunLifecycle:
     def __init__(self) -> None:
         self._state = RunState.NEW
         #: The number of the last decided event; they count 1, 2, 3.
-        self.seq = 0
+        self.seq: int = 0
         self._calls: set[str] = set()
         self._open: dict[str, tuple[str, float]] = {}
         self._decided: dict[MessageType, int] = {}
@@ -141,9 +141,9 @@ class RunLifecycle:
         return self._state
 
     @property
-    def outcome(self) -> MessageType | None:
+    def outcome(self) -> Outcome | None:
         """The terminal event's type, once the run is DONE."""
-        return next(reversed(self._decided)) if self._state is _DONE else None
+        return cast("Outcome", next(reversed(self._decided))) if self._state is _DONE else None
 
     @property
     def open_tools(self) -> Mapping[str, tuple[str, float]]:

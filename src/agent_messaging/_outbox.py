@@ -75,14 +75,19 @@ def as_transport(websocket: WebSocketLike) -> Transport:
         return cast("Transport", websocket)
     for name in ("send_text", "send_str", "send"):
         method: object = getattr(websocket, name, None)
-        if callable(method) and not inspect.isclass(websocket):
+        if callable(method) and not _is_mistaken(websocket):
             return cast("Transport", method)
-    if callable(websocket) and not inspect.isclass(websocket):
+    if callable(websocket) and not _is_mistaken(websocket):
         return websocket
     raise ConfigurationError(
         "a websocket is an async callable of one text frame, or an object with async send_text, "
         f"send_str or send, not {websocket!r}"
     )
+
+
+def _is_mistaken(websocket: object) -> bool:
+    """Whether it is a class, or a call of an async function, in the place of the thing itself."""
+    return inspect.isclass(websocket) or inspect.iscoroutine(websocket)
 
 
 #: Functions have none of the methods, and asking each of them for three takes time.
@@ -142,11 +147,11 @@ class Outbox:
         limits: Limits,
         release: Callable[["Outbox"], object],
     ) -> None:
-        self.websocket = websocket
+        self.websocket: Final[WebSocketLike] = websocket
         #: The messages in work that may still post; the pool keeps the outbox for them.
-        self.users = 0
+        self.users: int = 0
         #: Whether `check` has anything to say; on the path of every event, hence no property.
-        self.is_blocked = False
+        self.is_blocked: bool = False
         self._send = send
         self._bound = limits.outbox_frames
         self._overrun = limits.outbox_overrun

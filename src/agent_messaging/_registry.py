@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Final, Protocol, TypeAlias, TypeVar, cast, final
 
@@ -21,10 +21,9 @@ __all__ = [
 ]
 
 #: An agent as its author writes it: a coroutine function, or an async generator function.
-AgentFunction: TypeAlias = (
-    Callable[[Run], Awaitable[object]]
-    | Callable[[Run], AsyncGenerator[AgentEvent | AgentCompleted, None]]
-)
+AgentFunction: TypeAlias = Callable[
+    [Run], Awaitable[object] | AsyncIterator[AgentEvent | AgentCompleted]
+]
 
 _Call: TypeAlias = Callable[[Run], Awaitable[object]]
 
@@ -34,11 +33,11 @@ F = TypeVar("F", bound=AgentFunction)
 class MessageHandlerService(Protocol):
     """An object as an agent: one method for START_AGENT, one for USER_MESSAGE and CHAT."""
 
-    async def handle_start_agent(self, run: Run) -> object:
+    async def handle_start_agent(self, run: Run, /) -> object:
         """Work on a START_AGENT; the run's result is returned."""
         ...
 
-    async def handle_user_message(self, run: Run) -> object:
+    async def handle_user_message(self, run: Run, /) -> object:
         """Work on a USER_MESSAGE or CHAT; the run's result is returned."""
         ...
 

@@ -79,9 +79,9 @@ class Run:
     def __init__(
         self, context: RunContext, message: Message, request: str, emitter: RunEmitter
     ) -> None:
-        self.context = context
-        self.message = message
-        self.request = request
+        self.context: Final[RunContext] = context
+        self.message: Final[Message] = message
+        self.request: Final[str] = request
         self._emitter = emitter
 
     @property
@@ -186,9 +186,9 @@ class ToolCall:
 
     def __init__(self, run: Run, tool_call_id: str, tool_name: str, arguments: object) -> None:
         self._run = run
-        self.tool_call_id = tool_call_id
-        self.tool_name = tool_name
-        self.arguments = arguments
+        self.tool_call_id: Final[str] = tool_call_id
+        self.tool_name: Final[str] = tool_name
+        self.arguments: Final[object] = arguments
         self.result: object = None
 
     async def __aenter__(self) -> Self:

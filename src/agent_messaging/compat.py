@@ -188,8 +188,8 @@ class AdaptedService:
     relays_its_start: Final = True
 
     def __init__(self, service: FormerService, session_factory: SessionFactory | None) -> None:
-        self.agent_name = type(service).__name__
-        self.dropped_frames = 0
+        self.agent_name: Final[str] = type(service).__name__
+        self.dropped_frames: int = 0
         self._service = service
         self._session_factory = session_factory
 

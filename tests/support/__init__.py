@@ -1,4 +1,4 @@
-"""What the tests share: a loop on virtual time, transports, messages, and an independent recount."""
+"""What tests share: a loop on virtual time, transports, messages, and an independent recount."""
 
 from support.frames import Json, decoded, runs_of
 from support.loop import run, tasks_left

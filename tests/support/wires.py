@@ -79,6 +79,7 @@ class Wire:
         faults: in words, what no transport may be asked to do.
         begun: how many sends began.
         cut: how many sends were cancelled from outside.
+        error: what it raises where it fails.
         hangs: whether one of its sends never returns.
         failed_step: the loop's iteration in which a send raised first.
     """
@@ -100,12 +101,13 @@ class Wire:
         self._pace = pace
         self._fails_at = fails_at
         self._hangs_at = hangs_at
-        self._error = error
+        self.error = error
         self._seen: set[str] = set()
         self._under_way = False
 
     async def __call__(self, frame: str) -> None:
-        task = asyncio.current_task()
+        # Its id, since a traceback that held the task would keep it from being collected.
+        task = id(asyncio.current_task())
         if self._under_way:
             self.faults.append("two sends at once")
         if self.failed_step is not None:
@@ -126,9 +128,9 @@ class Wire:
             raise
         finally:
             self._under_way = False
-            if asyncio.current_task() is not task:
+            if id(asyncio.current_task()) != task:
                 self.faults.append("a send that ended in another task")
         if self._fails_at is not None and number >= self._fails_at:
             self.failed_step = stepping_loop().steps
-            raise self._error(f"send {number} failed")
+            raise self.error(f"send {number} failed")
         self.frames.append(frame)

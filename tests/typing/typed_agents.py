@@ -1,7 +1,7 @@
 """What type checkers take for an agent, and what they do not; never run."""
 
 import functools
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from typing import Any, assert_type
 
 from agent_messaging import (
@@ -41,6 +41,10 @@ async def generator_agent_with_a_result(
     yield AgentCompleted(result="done")
 
 
+async def generator_agent_by_its_iterator(run: Run) -> AsyncIterator[AgentEvent]:
+    yield AgentThinking(text=run.request)
+
+
 async def agent_with_a_model(run: Run, model: str, *, temperature: float = 0.0) -> str:
     return f"{model}, {temperature}: {run.request}"
 
@@ -51,6 +55,14 @@ class Service:
 
     async def handle_user_message(self, run: Run) -> dict[str, int]:
         return {"length": len(run.request)}
+
+
+class ServiceWithNamesOfItsOwn:
+    async def handle_start_agent(self, start: Run) -> str:
+        return start.request
+
+    async def handle_user_message(self, message: Run) -> str:
+        return message.request
 
 
 class CallableAgent:
@@ -67,8 +79,10 @@ def every_form_of_agent_is_accepted(registry: AgentRegistry, untyped: Any) -> No
     AgentMessageHandler(generator_agent)
     AgentMessageHandler(generator_agent_of_one_event)
     AgentMessageHandler(generator_agent_with_a_result)
+    AgentMessageHandler(generator_agent_by_its_iterator)
     AgentMessageHandler(registry)
     AgentMessageHandler(Service())
+    AgentMessageHandler(ServiceWithNamesOfItsOwn())
     AgentMessageHandler(CallableAgent())
     AgentMessageHandler(CallableAgent().method)
     AgentMessageHandler(functools.partial(agent_with_a_model, model="m"))
@@ -130,6 +144,7 @@ def what_is_no_agent_is_refused() -> None:
     AgentMessageHandler()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     AgentMessageHandler(None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     AgentMessageHandler("agent")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    AgentMessageHandler(lambda run: run.request)  # type: ignore[arg-type, return-value]  # pyright: ignore[reportArgumentType]
     AgentMessageHandler(blocking_agent)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     AgentMessageHandler(agent_of_another_run)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     AgentMessageHandler(agent_without_a_run)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

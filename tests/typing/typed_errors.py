@@ -40,6 +40,8 @@ def a_remote_error_says_what_the_client_reads() -> None:
         assert_type(error.message, str)
         assert_type(error.message_id, str | None)
         assert_type(error.reply, dict[str, object])
+        error.code = ErrorCode.TIMEOUT  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+        error.message_id = None  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def its_code_is_one_of_the_stable_ones() -> None:
@@ -55,6 +57,7 @@ def an_agents_error_has_a_code_of_its_own() -> None:
     assert_type(error.message, str)
     assert_type(error.code, str)
     assert_type(error.retryable, bool)
+    error.message = "x"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
     AgentError("Too slow", code=ErrorCode.TIMEOUT)
     AgentError()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     AgentError(ValueError("private"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -1,7 +1,7 @@
 """What type checkers know of handlers, the router, hooks and statistics; never run."""
 
 from collections.abc import Collection, Mapping
-from typing import assert_type
+from typing import assert_never, assert_type
 
 from agent_messaging import (
     AgentMessageHandler,
@@ -14,6 +14,7 @@ from agent_messaging import (
     Message,
     MessageHandler,
     MessageRouter,
+    MessageType,
     NativeDialect,
     ProcessingStats,
     RouterStats,
@@ -188,6 +189,19 @@ def finish(finished: RunFinished) -> None:
     assert_type(finished.code, str | None)
     assert_type(finished.error, BaseException | None)
     finished.error = None  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def a_hook_can_match_the_outcome(finished: RunFinished) -> str:
+    outcome = finished.report.outcome
+    match outcome:
+        case MessageType.AGENT_COMPLETED:
+            return "well"
+        case MessageType.AGENT_FAILED | MessageType.AGENT_CANCELLED:
+            return finished.code or "from outside"
+        case None:
+            return "not yet"
+        case _:
+            assert_never(outcome)
 
 
 async def finish_later(finished: RunFinished) -> None: ...

@@ -14,6 +14,7 @@ from agent_messaging import (
     GoldenPathReport,
     Message,
     MessageType,
+    Outcome,
     Run,
     RunContext,
     RunLifecycle,
@@ -49,10 +50,13 @@ def a_context_can_be_made_by_name_alone() -> None:
     RunContext(user_id="u1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
-def a_context_cannot_be_changed(run: Run) -> None:
+def a_context_cannot_be_changed(run: Run, context: RunContext, message: Message) -> None:
     run.context.user_id = "mallory"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
     run.context.run_id = "r2"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
     run.context.metadata["role"] = "admin"  # type: ignore[index]  # pyright: ignore[reportIndexIssue]
+    run.context = context  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    run.message = message  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    run.request = "x"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
     run.report = run.report  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
     run.websocket = None  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
     run.user_id = "mallory"  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
@@ -103,6 +107,9 @@ async def a_tool_call_is_a_block(run: Run) -> None:
         assert_type(call.arguments, object)
         assert_type(call.result, object)
         call.result = {"anything": "that encodes"}
+        call.tool_call_id = "call_8"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+        call.tool_name = "find"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+        call.arguments = None  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
     with run.tool("search"):  # type: ignore[attr-defined]  # pyright: ignore[reportGeneralTypeIssues]
         pass
     run.tool("search", None, "call_7")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
@@ -127,7 +134,7 @@ async def an_agent_emits_its_own_events_alone(
 
 
 def a_report_counts_by_type(report: GoldenPathReport) -> None:
-    assert_type(report.outcome, MessageType | None)
+    assert_type(report.outcome, Outcome | None)
     assert_type(report.decided, Mapping[MessageType, int])
     assert_type(report.delivered, Mapping[MessageType, int])
     assert_type(report.first_at_ms, Mapping[MessageType, int])
@@ -150,7 +157,7 @@ def a_lifecycle_needs_no_loop_and_no_clock() -> None:
     assert_type(lifecycle.advance(MessageType.AGENT_STARTED, 0.0), int)
     assert_type(lifecycle.advance(MessageType.TOOL_EXECUTING, 0.5, "call", "search"), int)
     assert_type(lifecycle.state, RunState)
-    assert_type(lifecycle.outcome, MessageType | None)
+    assert_type(lifecycle.outcome, Outcome | None)
     assert_type(lifecycle.undelivered, int)
     assert_type(lifecycle.report(), GoldenPathReport)
     lifecycle.advance("agent_started", 0.0)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
