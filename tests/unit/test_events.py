@@ -17,6 +17,7 @@ from agent_messaging import (
     AgentStarted,
     AgentThinking,
     MessageType,
+    PayloadError,
     RunEvent,
     TerminalEvent,
     ToolCompleted,
@@ -101,6 +102,31 @@ def test_the_payload_on_the_wire(event: RunEvent, kind: str, payload: dict[str, 
     assert event.type == kind
     assert event.payload() == payload
     assert list(event.payload()) == list(payload)
+
+
+def test_a_tools_id_and_name_are_ids_so_that_its_end_can_be_told() -> None:
+    for wrong in ("", "x" * 129, "a\nb", 5, None, ["a"]):
+        for fields in (
+            {"tool_call_id": wrong, "tool_name": "t"},
+            {"tool_call_id": "c", "tool_name": wrong},
+        ):
+            event = ToolExecuting(**fields)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+            with pytest.raises(PayloadError):
+                event.payload()
+
+
+def test_what_may_be_left_out_of_an_event() -> None:
+    ends: list[TerminalEvent] = [
+        AgentCompleted(),
+        AgentFailed(code="c", message="m"),
+        AgentCancelled(reason="stopped"),
+    ]
+    assert [event.payload() for event in ends] == [
+        {"result": None, "duration_ms": 0},
+        {"code": "c", "message": "m", "retryable": False, "duration_ms": 0},
+        {"reason": "stopped", "duration_ms": 0},
+    ]
+    assert ToolExecuting(tool_call_id="c", tool_name="t").payload()["arguments"] is None
 
 
 def test_the_payloads_above_are_those_of_every_event() -> None:

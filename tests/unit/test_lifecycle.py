@@ -1,5 +1,7 @@
 """The lifecycle of a run: which event may come where, and what the report says of it."""
 
+from dataclasses import FrozenInstanceError
+
 import pytest
 
 from agent_messaging import (
@@ -189,6 +191,19 @@ def test_the_same_id_in_another_run_is_another_call() -> None:
     assert list(running_with_open("a").open_tools) == ["a"]
 
 
+def test_a_new_id_is_one_that_no_call_of_the_run_has_had() -> None:
+    lifecycle = lifecycle_after(STARTED)
+    for expected in ("call_1", "call_2", "call_3"):
+        assert lifecycle.new_tool_call_id() == lifecycle.new_tool_call_id() == expected
+        lifecycle.advance(TOOL_EXECUTING, 0.0, expected, "search")
+        lifecycle.advance(TOOL_COMPLETED, 0.0, expected)
+
+
+def test_a_new_id_is_none_that_the_agent_has_given_itself() -> None:
+    lifecycle = running_with_open("call_2", "call_4", "other", "call_5")
+    assert lifecycle.new_tool_call_id() == "call_6"
+
+
 @pytest.mark.parametrize("terminal", [COMPLETED, FAILED, CANCELLED])
 def test_a_run_with_open_calls_does_not_end(terminal: MessageType) -> None:
     lifecycle = running_with_open("a", "b")
@@ -317,6 +332,14 @@ def test_a_report_is_of_its_moment_and_cannot_be_written_to() -> None:
     for counts in (report.decided, report.delivered, report.first_at_ms):
         with pytest.raises(TypeError):
             counts[STARTED] = 5  # type: ignore[index] # pyright: ignore[reportIndexIssue]
+
+
+def test_a_report_is_a_value() -> None:
+    report = lifecycle_after(STARTED).report()
+    assert report == lifecycle_after(STARTED).report()
+    assert report != lifecycle_after(FAILED).report()
+    with pytest.raises(FrozenInstanceError):
+        report.duration_ms = 5  # type: ignore[misc] # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_undelivered_counts_down_as_events_are_delivered() -> None:

@@ -134,6 +134,17 @@ def test_what_cannot_send_is_refused(websocket: object) -> None:
         as_transport(websocket)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
+def test_a_call_of_an_async_function_in_the_place_of_the_function_is_refused() -> None:
+    """A coroutine has a ``send`` of its own."""
+
+    async def send(frame: str) -> None: ...
+
+    call = send("frame")
+    with pytest.raises(ConfigurationError):
+        as_transport(call)
+    call.close()
+
+
 # The pool.
 
 
@@ -311,6 +322,26 @@ def test_an_outbox_of_a_closed_loop_is_used_in_no_other() -> None:
     abandoned = loop.run_until_complete(abandon())
     loop.close()
     assert run(acquire()) is not abandoned
+
+
+def test_a_pool_is_closed_in_another_loop_than_the_one_that_left_a_writer_behind() -> None:
+    async def send(frame: str) -> None:
+        await asyncio.Event().wait()
+
+    async def abandon() -> None:
+        outbox = pool.acquire(send)
+        outbox.post("frame", CHUNK, receipts)
+        outbox.leave()
+        await steps()
+
+    pool, receipts = OutboxPool(Limits()), Receipts()
+    loop = asyncio.new_event_loop()
+    # The writer that is left behind is the point, and not to be reported as lost.
+    loop.set_exception_handler(lambda loop, context: None)
+    loop.run_until_complete(abandon())
+    loop.close()
+    run(pool.aclose(5.0))
+    assert receipts.all == [False]
 
 
 def test_what_cannot_send_leaves_no_outbox_behind() -> None:
