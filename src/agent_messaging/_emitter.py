@@ -1,12 +1,10 @@
 """How a run decides its events: encoded, allowed by the lifecycle, posted and counted."""
 
-import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, final
 
-from agent_messaging._errors import PayloadError
 from agent_messaging._events import (
     AgentStarted,
     RunEvent,
@@ -158,7 +156,7 @@ class RunEmitter:
         payload = event.payload()
         payload["duration_ms"] = duration_ms
         self._interrupt_tools()
-        self._post(event.type, json.dumps(payload), None, "")
+        self._post(event.type, self._dialect.encode_own(payload), None, "")
 
     def decide(self, event: RunEvent) -> Awaitable[None]:
         """Encode the payload, move the lifecycle, post the frame; in this order, or not at all."""
@@ -168,14 +166,9 @@ class RunEmitter:
         return self._post(event.type, payload, None, "")
 
     def _decide_own(self, event: RunEvent) -> None:
-        # Plain values always encode: neither the host's encoder nor its bound can stop these.
-        payload = event.payload()
-        try:
-            text = self._dialect.encode_payload(payload)
-        except PayloadError:
-            text = json.dumps(payload)
+        payload = self._dialect.encode_own(event.payload())
         tool_call_id = event.tool_call_id if isinstance(event, ToolCompleted) else None
-        self._post(event.type, text, tool_call_id, "")
+        self._post(event.type, payload, tool_call_id, "")
 
     def _post(
         self, kind: MessageType, payload: str, tool_call_id: str | None, tool_name: str

@@ -363,7 +363,13 @@ def test_a_payload_is_bounded_in_bytes(
             encode(character * 11)
 
 
-def test_a_control_frame_is_bounded_as_well() -> None:
-    dialect = NativeDialect(limits=Limits(payload_bytes=20))
-    with pytest.raises(PayloadError):
-        dialect.encode_control(MessageType.PONG, {"id": "x" * 20}, 0.0)
+def test_a_control_frame_goes_out_whatever_the_hosts_encoder_and_bound() -> None:
+    def no_dumps(value: object) -> str:
+        raise RuntimeError
+
+    for dialect in (
+        NativeDialect(limits=Limits(payload_bytes=20)),
+        NativeDialect(dumps=no_dumps),
+    ):
+        frame = dialect.encode_control(MessageType.PONG, {"id": "x" * 20}, 0.0)
+        assert json.loads(frame)["payload"] == {"id": "x" * 20}

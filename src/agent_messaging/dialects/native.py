@@ -172,15 +172,21 @@ class NativeDialect:
             raise PayloadError(f"a payload is at most {self._limits.payload_bytes} bytes")
         return payload
 
+    def encode_own(self, payload: Mapping[str, object]) -> str:
+        """A payload of plain values, which the library made: it always encodes.
+
+        Neither the host's encoder nor the bound on what the host emits can stop it.
+        """
+        try:
+            return self.encode_payload(payload)
+        except PayloadError:
+            return json.dumps(payload)
+
     def encode_control(
         self, kind: MessageType, payload: Mapping[str, object], timestamp: float
     ) -> str:
-        """The frame of a control event, ``timestamp`` in Unix seconds.
-
-        Raises:
-            PayloadError: the payload will not encode, or is too large.
-        """
-        return f'{_HEADS[kind]}{self.encode_payload(payload)},"timestamp":{timestamp:.6f}}}'
+        """The frame of a control event of plain values, ``timestamp`` in Unix seconds."""
+        return f'{_HEADS[kind]}{self.encode_own(payload)},"timestamp":{timestamp:.6f}}}'
 
 
 class _UnacceptableError(ValueError):
