@@ -270,6 +270,13 @@ class Outbox:
         if cancelled is not None:
             raise cancelled
 
+    def abandon(self) -> None:
+        """Give up what waits, where the loop that was to send it is no longer there."""
+        self._writer = None
+        self._waiters.clear()
+        self._fail(RuntimeError("the event loop of the connection is gone"))
+        self._release(self)
+
     def _settled(self, target: int) -> bool:
         return self._sent >= target or self._error is not None
 
@@ -380,7 +387,10 @@ class OutboxPool:
         send = as_transport(websocket)
         key = _identity(send)
         outbox = self._outboxes.get(key)
-        if outbox is None or not outbox.is_of_running_loop:
+        if outbox is not None and not outbox.is_of_running_loop:
+            outbox.abandon()
+            outbox = None
+        if outbox is None:
             outbox = Outbox(websocket, send, self._limits, lambda box: self._forget(key, box))
             self._outboxes[key] = outbox
         outbox.users += 1
@@ -394,7 +404,10 @@ class OutboxPool:
         """Wait for what is left on every connection, at most ``timeout`` seconds; then end it."""
         async with asyncio.TaskGroup() as closing:
             for outbox in list(self._outboxes.values()):
-                closing.create_task(outbox.aclose(timeout))
+                if outbox.is_of_running_loop:
+                    closing.create_task(outbox.aclose(timeout))
+                else:
+                    outbox.abandon()
 
 
 def _identity(send: Transport) -> object:

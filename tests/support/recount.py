@@ -53,12 +53,6 @@ class Decided:
         return _KINDS[frozenset(payload)]
 
 
-def failure(duration_ms: int, at: float) -> Decided:
-    """How a run has to end whose result does not encode."""
-    payload = {"code": "agent_error", "message": "The agent failed.", "retryable": False}
-    return Decided(json.dumps({**payload, "duration_ms": duration_ms}), at)
-
-
 def in_order(encoded: Iterable[Decided]) -> list[Decided]:
     """What was encoded in the order in which it was decided.
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias
 
 import anyio
 
@@ -22,7 +22,6 @@ from agent_messaging import (
     RunFinished,
 )
 from support import recount
-from support.frames import Json
 from support.loop import tasks_left
 from support.messages import chat
 from support.recount import EPOCH, Decided
@@ -62,7 +61,6 @@ class Watch:
 
     The payloads come from the dialect's ``dumps``, before the lifecycle allows them; the agent's
     side takes back those of the calls that were refused. So what is left is what was decided.
-    One event does not go through ``dumps``: the failure in the place of a result that it refused.
     """
 
     def __init__(self) -> None:
@@ -71,27 +69,19 @@ class Watch:
         self.faults: list[str] = []
         self.run: Run | None = None
         self.end: AgentEnd | None = None
-        self._failure: Decided | None = None
         #: The tasks that the agent left, which are not the library's.
         self.tasks: list[asyncio.Task[Any]] = []
 
     def dumps(self, payload: object) -> str:
         """Encode as the default does, and note it."""
         at = stepping_loop().time()
-        try:
-            text = json.dumps(payload, allow_nan=False, separators=(",", ":"))
-        except (TypeError, ValueError):
-            if isinstance(payload, dict) and payload.keys() == {"result", "duration_ms"}:
-                self._failure = recount.failure(cast("Json", payload)["duration_ms"], at)
-            raise
+        text = json.dumps(payload, allow_nan=False, separators=(",", ":"))
         self.decided.append(Decided(text, at))
         return text
 
     def close(self) -> None:
         """Put what was decided in order, once the run is over."""
         self.decided = recount.in_order(self.decided)
-        if self._failure is not None:
-            self.decided.append(self._failure)
 
     @contextmanager
     def emitting(self) -> Generator[None]:
