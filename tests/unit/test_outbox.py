@@ -1,6 +1,7 @@
-"""The one writer to a host's send: order, backpressure, failures, and the bounded wait."""
+"""The one writer to a host's send: order, backpressure and failures."""
 
 import asyncio
+import logging
 from contextvars import ContextVar
 from typing import Any
 
@@ -216,6 +217,23 @@ def test_events_that_nobody_awaited_are_refused_beyond_the_overrun() -> None:
     run(main())
 
 
+def test_an_outbox_says_without_a_call_whether_there_is_anything_to_check() -> None:
+    async def main() -> None:
+        gate = Gate()
+        outbox = outbox_to(gate, outbox_frames=1, outbox_overrun=2)
+        outbox.post("1", CHUNK, Receipts())
+        seen = [outbox.is_blocked]
+        outbox.post("2", CHUNK, Receipts())
+        seen.append(outbox.is_blocked)
+        gate.open(2)
+        await outbox.settle(1.0)
+        outbox.check()
+        seen.append(outbox.is_blocked)
+        assert seen == [False, True, False]
+
+    run(main())
+
+
 def test_a_run_goes_on_after_its_outbox_was_full() -> None:
     async def agent(run: Run) -> str:
         emitted = 0
@@ -312,6 +330,24 @@ def test_what_failed_is_the_cause_of_each_later_transport_error() -> None:
     run(main())
 
 
+def test_a_failure_is_logged_without_the_words_of_its_exception(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        outbox = outbox_to(Recorder(fails_at=1))
+        for _ in range(2):
+            outbox.post("frame", CHUNK, Receipts())
+        await outbox.settle(1.0)
+
+    with caplog.at_level(logging.INFO, logger="agent_messaging"):
+        run(main())
+    [record] = caplog.records
+    assert record.getMessage().startswith("transport_failed error=ConnectionError ")
+    assert record.getMessage().endswith(" undelivered=2")
+    assert "send 1 failed" not in record.getMessage()
+    assert record.exc_info is None
+
+
 def test_a_failure_wakes_every_task_that_waits() -> None:
     async def main() -> None:
         outbox = outbox_to(Recorder(seconds=1.0, fails_at=1), outbox_frames=1)
@@ -372,50 +408,3 @@ def test_a_frame_that_is_posted_to_a_closed_loop_goes_nowhere() -> None:
     assert transport.sends == 0
     with pytest.raises(TransportError):
         outbox.check()
-
-
-# A transport that hangs, and the bounded wait.
-
-
-def test_nothing_to_send_is_nothing_to_wait_for() -> None:
-    async def main() -> None:
-        assert await outbox_to(Gate()).settle(60.0) is None
-
-    run(main())
-
-
-def test_the_wait_for_a_hanging_send_is_bounded_and_the_sending_goes_on(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    async def main() -> None:
-        gate, receipts = Gate(), Receipts()
-        outbox = outbox_to(gate)
-        for _ in range(2):
-            outbox.post("frame", CHUNK, receipts)
-        assert await outbox.settle(5.0) is None
-        assert asyncio.get_running_loop().time() == 5.0
-        assert receipts.all == []
-        gate.open(2)
-        await outbox.settle(5.0)
-        assert receipts.all == [True, True]
-
-    run(main())
-    [record] = caplog.records
-    assert record.getMessage() == "outbox_unsettled frames=2"
-
-
-def test_the_wait_is_for_what_was_posted_so_far() -> None:
-    async def main() -> None:
-        gate = Gate()
-        outbox = outbox_to(gate)
-        outbox.post("1", CHUNK, Receipts())
-        settling = asyncio.create_task(outbox.settle(60.0))
-        await steps()
-        outbox.post("2", CHUNK, Receipts())
-        gate.open()
-        await settling
-        assert gate.frames == ["1"]
-        gate.open()
-        await outbox.settle(1.0)
-
-    run(main())
