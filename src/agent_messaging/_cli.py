@@ -210,7 +210,7 @@ def _explain(finished: RunFinished) -> None:
 
 def _traceback(error: BaseException) -> str:
     """The traceback from where it enters the agent's own code."""
-    not_the_agents = (str(Path(__file__).parent), importlib.__file__, "<frozen importlib")
+    not_the_agents = (str(Path(__file__).parent / "_"), importlib.__file__, "<frozen importlib")
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(not_the_agents):
         trace = trace.tb_next

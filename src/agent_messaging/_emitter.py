@@ -23,6 +23,7 @@ __all__ = ["Clock", "RunEmitter"]
 
 # A tuple: a union in an isinstance call is made anew at each call.
 _TOOL_EVENTS: Final = (ToolExecuting, ToolCompleted)
+_FAILED: Final = MessageType.AGENT_FAILED
 _TERMINAL: Final = frozenset(
     {MessageType.AGENT_COMPLETED, MessageType.AGENT_FAILED, MessageType.AGENT_CANCELLED}
 )
@@ -54,6 +55,7 @@ class RunEmitter:
         "_started_at",
         "_statistics",
         "lifecycle",
+        "relayed_code",
     )
 
     def __init__(
@@ -65,6 +67,8 @@ class RunEmitter:
         clock: Clock,
     ) -> None:
         self.lifecycle: Final[RunLifecycle] = RunLifecycle()
+        #: The code of a relayed failure.
+        self.relayed_code: str | None = None
         self._encoder = encoder
         self._dialect = dialect
         self._outbox = outbox
@@ -127,6 +131,8 @@ class RunEmitter:
         text = self._dialect.encode_payload(payload)
         if kind in _TERMINAL and self.lifecycle.state is RunState.RUNNING:
             self._interrupt_tools()
+            code = payload.get("code")
+            self.relayed_code = code if kind is _FAILED and isinstance(code, str) else None
         posted = self._post(kind, text, tool_call_id, str(payload.get("tool_name", "")))
         if kind is MessageType.AGENT_STARTED:
             self._started_at = self._clock.monotonic()

@@ -1,6 +1,5 @@
 """Messages in, runs out: the handler protocol and the canonical handler."""
 
-import inspect
 import logging
 import os
 from collections.abc import Callable, Collection, Mapping
@@ -8,14 +7,14 @@ from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias, final
 
 from agent_messaging._emitter import Clock, RunEmitter
-from agent_messaging._errors import AgentError, ConfigurationError, ErrorCode, RemoteError
+from agent_messaging._errors import ConfigurationError, ErrorCode, RemoteError
 from agent_messaging._events import CancelReason
 from agent_messaging._lifecycle import GoldenPathReport
 from agent_messaging._limits import DEFAULT_LIMITS, Limits, is_id
 from agent_messaging._log import log, raised_at
 from agent_messaging._messages import AGENT_MESSAGES, Message, MessageType
 from agent_messaging._outbox import Outbox, OutboxPool, WebSocketLike, as_transport
-from agent_messaging._registry import AgentLike, resolver
+from agent_messaging._registry import AgentLike, is_coroutine_function, resolver
 from agent_messaging._replies import Replies
 from agent_messaging._run import NO_METADATA, Agent, Run, RunContext, RunOutcome, execute
 from agent_messaging._stats import HandlerStats, ProcessingStats, Statistics
@@ -99,7 +98,8 @@ class AgentMessageHandler:
         run_timeout: seconds after which a run fails with ``timeout``; None for no bound.
         final_send_timeout: seconds that a call waits at its end for its frames to go out.
         on_run_finished: told of each run once its frames are out.
-        limits: the bounds of the dialect made here, and of the outboxes.
+        limits: the bounds of the dialect made here, and of the outboxes of direct calls; behind a
+            router the router's hold.
         clock: where times come from.
         new_id: makes thread, run and message ids.
 
@@ -188,7 +188,8 @@ class AgentMessageHandler:
                 usable websocket. Nothing was sent or counted.
             CancelledError: the call was cancelled; the run has its terminal event.
             BaseException: what the agent raised that is no Exception, after the terminal event.
-            The handler is usable after each of them.
+
+        The handler is usable after each of them.
         """
         check_user(user_id)
         if websocket is None:
@@ -270,9 +271,8 @@ class AgentMessageHandler:
 
     def _report(self, run: Run, outcome: RunOutcome) -> None:
         error = outcome.error
-        # An agent that chose its words meant to fail; any other failure is a fault to look into.
-        is_fault = outcome.code == ErrorCode.AGENT_ERROR and not isinstance(error, AgentError)
-        level = logging.ERROR if is_fault else logging.INFO
+        # An agent that chose its words meant to fail; any other exception is a fault to look into.
+        level = logging.ERROR if outcome.is_fault else logging.INFO
         if _logger.isEnabledFor(level):
             context = run.context
             fields: dict[str, object] = {
@@ -301,11 +301,11 @@ class AgentMessageHandler:
         try:
             self._on_run_finished(finished)
         except Exception as raised:  # noqa: BLE001 - a hook's failure is not the run's
-            self._statistics.live["hook_errors"] += 1
+            self._statistics.hook_failed()
             fields = {"error": type(raised).__name__, "raised_at": raised_at(raised)}
             log(_logger, logging.ERROR, "hook_failed", fields)
 
-    # The names that the steps had in the former handlers, for hosts that call them.
+    # The names that the steps had in the former handlers; what they take is today's.
     _handle_message_v3_clean_ssot = handle_on
     _route_ssot_agent_message_v3 = _route
     _handle_ssot_message_v3 = _run
@@ -346,7 +346,7 @@ def unsupported(message: Message) -> RemoteError:
 
 
 def _check_hook(hook: object) -> None:
-    if not callable(hook) or inspect.iscoroutinefunction(hook):
+    if not callable(hook) or is_coroutine_function(hook):
         raise ConfigurationError(
             f"on_run_finished must be a plain function of one argument, not {hook!r}"
         )

@@ -122,13 +122,24 @@ class RunLifecycle:
     Synchronous and without a clock: the caller says when each event is.
     """
 
-    __slots__ = ("_calls", "_decided", "_delivered", "_first", "_last", "_open", "_state", "seq")
+    __slots__ = (
+        "_calls",
+        "_decided",
+        "_delivered",
+        "_first",
+        "_last",
+        "_made",
+        "_open",
+        "_state",
+        "seq",
+    )
 
     def __init__(self) -> None:
         self._state = RunState.NEW
         #: The number of the last decided event; they count 1, 2, 3.
         self.seq: int = 0
         self._calls: set[str] = set()
+        self._made = 0
         self._open: dict[str, tuple[str, float]] = {}
         self._decided: dict[MessageType, int] = {}
         self._delivered: dict[MessageType, int] = {}
@@ -154,11 +165,11 @@ class RunLifecycle:
         return self._open
 
     def new_tool_call_id(self) -> str:
-        """An id that no call of the run has had: ``call_1``, ``call_2`` and so on."""
-        number = len(self._calls) + 1
-        while f"call_{number}" in self._calls:
-            number += 1
-        return f"call_{number}"
+        """An id that no call of the run has had, or was given here: ``call_1``, ``call_2``..."""
+        self._made += 1
+        while f"call_{self._made}" in self._calls:
+            self._made += 1
+        return f"call_{self._made}"
 
     def advance(
         self,
@@ -181,12 +192,12 @@ class RunLifecycle:
         successor = TRANSITIONS[self._state].get(kind)
         if successor is None:
             self._refuse(kind, f"is not allowed while the run is {self._state}")
-        if kind is _TOOL_EXECUTING:
+        if kind == _TOOL_EXECUTING:
             if tool_call_id is None or tool_call_id in self._calls:
                 self._refuse(kind, f"needs an id that is new in this run, not {tool_call_id!r}")
             self._calls.add(tool_call_id)
             self._open[tool_call_id] = (tool_name, at)
-        elif kind is _TOOL_COMPLETED:
+        elif kind == _TOOL_COMPLETED:
             if tool_call_id is None or tool_call_id not in self._open:
                 self._refuse(kind, f"needs the id of an open call, not {tool_call_id!r}")
             del self._open[tool_call_id]

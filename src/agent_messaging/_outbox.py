@@ -12,7 +12,7 @@ from typing import Final, Protocol, TypeAlias, cast, final
 
 from agent_messaging._errors import ConfigurationError, OutboxFullError, TransportError
 from agent_messaging._limits import Limits
-from agent_messaging._log import log
+from agent_messaging._log import log, raised_at
 from agent_messaging._messages import MessageType
 
 __all__ = [
@@ -265,8 +265,9 @@ class Outbox:
         writer = self._writer
         if writer is not None:
             writer.cancel()
-            # Bounded too: a send that swallows its cancellation must not hold the close.
-            await asyncio.wait([writer], timeout=timeout)
+            # Bounded too: a send that swallows its cancellation must not hold the close. The time
+            # that is left may be none, and one that does not swallow it still needs a turn.
+            await asyncio.wait([writer], timeout=max(deadline - self._loop.time(), 0.1))
         if cancelled is not None:
             raise cancelled
 
@@ -292,9 +293,11 @@ class Outbox:
             self._fail(RuntimeError("the event loop is closed"))
             return
         self._is_watched = False
-        self._writer = self._loop.create_task(
+        writer = self._loop.create_task(
             self._write(), name="agent_messaging outbox", context=self._context
         )
+        # Under an eager task factory the writer may have come to its end already.
+        self._writer = None if writer.done() else writer
 
     def _watch(self) -> None:
         # A writer that is cancelled before its first step cannot say so itself. Only where
@@ -336,12 +339,13 @@ class Outbox:
     def _fail(self, error: BaseException) -> None:
         self._error = error
         self.is_blocked = True
-        log(
-            _logger,
-            logging.INFO,
-            "transport_failed",
-            {"error": type(error).__name__, "undelivered": len(self._queue)},
-        )
+        fields: dict[str, object] = {
+            "error": type(error).__name__,
+            "raised_at": raised_at(error),
+            "undelivered": len(self._queue),
+        }
+        log(_logger, logging.DEBUG, "transport_error", fields, error)
+        log(_logger, logging.INFO, "transport_failed", fields)
         while self._queue:
             _, kind, receipt = self._queue.popleft()
             receipt(kind, False)

@@ -17,6 +17,7 @@ __all__ = [
     "AgentLike",
     "AgentRegistry",
     "MessageHandlerService",
+    "is_coroutine_function",
     "resolver",
 ]
 
@@ -143,11 +144,12 @@ def resolver(agent: AgentLike) -> Callable[[Message], Agent]:
 def _service_resolver(service: MessageHandlerService) -> Callable[[Message], Agent]:
     name = type(service).__name__
     for method in _SERVICE_METHODS:
-        if not _is_coroutine_function(getattr(service, method)):
+        if not is_coroutine_function(getattr(service, method)):
             raise ConfigurationError(f"{name}.{method} must be a coroutine function")
     # What compat.adapt_service makes stands for another object, and relays that one's start.
-    relays = getattr(service, "relays_its_start", False) is True
-    name = getattr(service, "agent_name", name)
+    relayed: object = getattr(service, "_agent_messaging_relays", None)
+    relays = is_id(relayed)
+    name = relayed if is_id(relayed) else name
     start = Agent(name, service.handle_start_agent, relays)
     chat = Agent(name, service.handle_user_message, relays)
 
@@ -158,7 +160,7 @@ def _service_resolver(service: MessageHandlerService) -> Callable[[Message], Age
 
 
 def _prepared(name: str, agent: object) -> _Call:
-    if _is_coroutine_function(agent):
+    if is_coroutine_function(agent):
         return cast("_Call", agent)
     if inspect.isasyncgenfunction(_function(agent)):
         return _drained(cast("Callable[[Run], AsyncGenerator[AgentEvent, None]]", agent))
@@ -180,7 +182,8 @@ def _drained(agent: Callable[[Run], AsyncGenerator[AgentEvent | AgentCompleted, 
     return drain
 
 
-def _is_coroutine_function(agent: object) -> bool:
+def is_coroutine_function(agent: object) -> bool:
+    """Whether calling it gives a coroutine; through partials, and ``__call__`` of an object."""
     return inspect.iscoroutinefunction(_function(agent))
 
 

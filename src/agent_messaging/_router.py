@@ -19,6 +19,7 @@ from agent_messaging._handler import (
 from agent_messaging._limits import DEFAULT_LIMITS, Limits
 from agent_messaging._messages import Message
 from agent_messaging._outbox import Outbox, OutboxPool, WebSocketLike
+from agent_messaging._registry import is_coroutine_function
 from agent_messaging._replies import Replies
 from agent_messaging._run import NO_METADATA
 from agent_messaging._stats import RouterStats, Statistics
@@ -71,18 +72,28 @@ class MessageRouter:
         name = type(handler).__name__
         if inspect.isclass(handler):
             raise ConfigurationError(f"a handler is an object, not {handler!r}")
-        if handler is self:
+        if isinstance(handler, MessageRouter) and handler.reaches(self):
             raise ConfigurationError("a router cannot route to itself")
         if any(handler is known for known in self._handlers):
             raise ConfigurationError(f"this {name} is registered already")
         for method in ("can_handle", "handle_message", "get_stats"):
             if not callable(getattr(handler, method, None)):
                 raise ConfigurationError(f"handler {name} has no method {method}")
-        if not inspect.iscoroutinefunction(handler.handle_message):
+        if not is_coroutine_function(handler.handle_message):
             raise ConfigurationError(f"{name}.handle_message must be a coroutine function")
+        if is_coroutine_function(handler.can_handle):
+            raise ConfigurationError(f"{name}.can_handle must be a plain function")
         if not getattr(handler, "supported_types", None):
             raise ConfigurationError(f"{name}.supported_types names no message type")
         self._handlers.append(handler)
+
+    def reaches(self, router: "MessageRouter") -> bool:
+        """Whether a message can come to ``router`` from here."""
+        return router is self or any(
+            handler.reaches(router)
+            for handler in self._handlers
+            if isinstance(handler, MessageRouter)
+        )
 
     @property
     def supported_types(self) -> frozenset[str]:
@@ -149,7 +160,7 @@ class MessageRouter:
                 return await self._replies.refuse(user_id, None, refusal)
             if isinstance(handler, _OWN):
                 return await handler.handle_message(user_id, None, message, metadata=metadata)
-            return await handler.handle_message(user_id, None, message)
+            return await handler.handle_message(user_id, None, message) is True
         outbox = self._outboxes.acquire(websocket)
         try:
             return await self.handle_on(outbox, user_id, message, metadata or NO_METADATA)
@@ -166,7 +177,8 @@ class MessageRouter:
             return await self._replies.refuse(user_id, outbox, refusal)
         if isinstance(handler, _OWN):
             return await handler.handle_on(outbox, user_id, message, metadata)
-        return await handler.handle_message(user_id, outbox.websocket, message)
+        # A handler of the host's that falls through has not handled it; and it takes no metadata.
+        return await handler.handle_message(user_id, outbox.websocket, message) is True
 
     async def aclose(self) -> None:
         """Wait for the frames that cancelled calls left behind, as `AgentMessageHandler.aclose`."""

@@ -31,6 +31,8 @@ __all__ = ["NO_METADATA", "Agent", "Run", "RunContext", "RunOutcome", "ToolCall"
 _THINKING: Final = MessageType.AGENT_THINKING
 _CHUNK: Final = MessageType.AGENT_RESPONSE_CHUNK
 
+_TOOL_FAILED: Final = "The tool failed."
+
 NO_METADATA: Final[Mapping[str, object]] = MappingProxyType({})
 
 
@@ -165,7 +167,7 @@ class Run:
         For services that speak a vocabulary of their own: the payload goes out as it is, under
         the run's envelope. Where it ends the run, open tool calls are interrupted first.
         """
-        return self._emitter.relay(kind, payload, tool_call_id)
+        return self._emitter.relay(MessageType(kind), payload, tool_call_id)
 
 
 #: A tuple of plain classes: what a caller without a type checker may hand to `Run.emit`.
@@ -204,14 +206,20 @@ class ToolCall:
         trace: TracebackType | None,
     ) -> None:
         if error is None:
-            posted = self._run.tool_completed(self.tool_call_id, self.result)
+            try:
+                posted = self._run.tool_completed(self.tool_call_id, self.result)
+            except PayloadError:
+                self._run.tool_completed(self.tool_call_id, error=_TOOL_FAILED)
+                raise
         elif isinstance(error, Exception):
             words = _words(error)
-            text = "The tool failed." if words is None else words.message
+            text = _TOOL_FAILED if words is None else words.message
             try:
                 posted = self._run.tool_completed(self.tool_call_id, error=text)
             except LifecycleError:
                 return  # completed in the block already, and the error is what matters
+            except PayloadError:
+                posted = self._run.tool_completed(self.tool_call_id, error=_TOOL_FAILED)
         else:
             return
         if posted is not ACCEPTED:
@@ -243,6 +251,16 @@ class RunOutcome:
     """
 
     __slots__ = ("code", "duration_ms", "error", "kind", "raised", "reason")
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether the agent raised what it did not mean the client to read, and was not ended."""
+        return (
+            self.error is not None
+            and self.kind is not MessageType.AGENT_CANCELLED
+            and self.code != ErrorCode.TIMEOUT
+            and _words(self.error) is None
+        )
 
     def __init__(self) -> None:
         self.kind = MessageType.AGENT_FAILED
@@ -287,6 +305,7 @@ async def execute(
     relayed = emitter.lifecycle.outcome
     if relayed is not None:
         outcome.kind = relayed
+        outcome.code = emitter.relayed_code
     elif emitter.failed:
         _conclude(emitter, outcome, AgentCancelled(reason="disconnected"))
     elif cancelled:

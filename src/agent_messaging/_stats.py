@@ -12,11 +12,6 @@ __all__ = ["DurationStats", "HandlerStats", "ProcessingStats", "RouterStats", "S
 
 _GOLDEN: Final = frozenset(GOLDEN_PATH)
 _COMPLETED: Final = MessageType.AGENT_COMPLETED
-_COUNTERS: Final = {
-    MessageType.START_AGENT: "start_agent_requests",
-    MessageType.USER_MESSAGE: "user_messages",
-    MessageType.CHAT: "chat_messages",
-}
 
 
 class DurationStats(TypedDict):
@@ -154,6 +149,10 @@ class Statistics:
     def undelivered(self) -> None:
         """An event was decided that the transport never accepts."""
         self.live["undelivered_events"] += 1
+
+    def hook_failed(self) -> None:
+        """A finish hook raised."""
+        self.live["hook_errors"] += 1
 
     def snapshot(self) -> ProcessingStats:
         """A copy that shares nothing with the live counters."""

@@ -85,6 +85,16 @@ _FORMER_EVENTS: Final[Mapping[str, MessageType]] = {
     **{str(kind): kind for kind in RUN_EVENTS},
 }
 
+#: What reading and emitting a service's frame raises where the frame is at fault.
+_ILLEGAL: Final = (
+    LifecycleError,
+    PayloadError,
+    ValueError,
+    TypeError,
+    KeyError,
+    RecursionError,
+)
+
 _ENVELOPE: Final = frozenset(
     {"type", "payload", "data", "user_id", "thread_id", "run_id", "seq", "timestamp"}
 )
@@ -184,11 +194,10 @@ class AdaptedService:
             where they came.
     """
 
-    #: The runtime leaves the start to the service, and supplies it if none comes.
-    relays_its_start: Final = True
-
     def __init__(self, service: FormerService, session_factory: SessionFactory | None) -> None:
         self.agent_name: Final[str] = type(service).__name__
+        # The runtime then leaves the start to the service, and supplies it if none comes.
+        self._agent_messaging_relays = self.agent_name
         self.dropped_frames: int = 0
         self._service = service
         self._session_factory = session_factory
@@ -202,12 +211,17 @@ class AdaptedService:
         await self._call(self._service.handle_user_message, run)
 
     async def _call(self, method: Callable[..., Awaitable[object]], run: Run) -> None:
-        ids = {"thread_id": run.context.thread_id, "run_id": run.context.run_id}
+        # The run's own, whatever the client put there.
+        ids = {
+            "user_id": run.context.user_id,
+            "thread_id": run.context.thread_id,
+            "run_id": run.context.run_id,
+        }
         async with self._session() as db_session:
             # What it returns was never looked at, so it is no result either.
             await method(
                 user_id=run.context.user_id,
-                payload={**ids, **run.message.payload},
+                payload={**run.message.payload, **ids},
                 db_session=db_session,
                 websocket=FormerWebSocket(run, self),
             )
@@ -274,7 +288,7 @@ class FormerWebSocket:
             frame = dict(cast("dict[str, object]", data))
             kind = str(frame["type"])
             posted = self._emit(kind, _payload(frame))
-        except (LifecycleError, PayloadError, ValueError, TypeError, KeyError) as error:
+        except _ILLEGAL as error:
             self._service.dropped_frames += 1
             fields: dict[str, object] = {
                 "run_id": self._run.context.run_id,

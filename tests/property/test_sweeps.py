@@ -71,6 +71,11 @@ def ending(trial: Trial) -> str:
     return trial.watch.decided[-1].kind.removeprefix("agent_")
 
 
+def statuses(trial: Trial) -> set[object]:
+    """How the run's tools ended."""
+    return {event.payload.get("status") for event in trial.watch.decided}
+
+
 def sweep(agent: Body, wire: Wire, setting: Setting | None = None) -> Trial:
     """One trial of a sweep, with every invariant checked."""
     trial = conduct(lambda watch: watch.watching(agent), wire, setting)
@@ -93,6 +98,8 @@ def test_a_run_cancelled_after_any_number_of_steps(agent: Body, pace: Pace, limi
         trial = sweep(agent, Wire(pace), setting)
         assert isinstance(trial.raised, asyncio.CancelledError) is (k < n)
         assert bool(trial.watch.decided) is (k > 0)
+        # A tool that is left by a cancellation has not failed.
+        assert "error" not in statuses(trial)
         ends[ending(trial)] += 1
         kept.add(trial)
         del trial

@@ -145,6 +145,45 @@ def test_the_service_is_called_as_it_was() -> None:
     assert payload["run_id"]
 
 
+def test_the_ids_that_a_service_reads_are_the_runs_whatever_the_client_puts_there() -> None:
+    async def script(websocket: Any, payload: dict[str, Any]) -> None: ...
+
+    service = Service(script)
+    message = Message(
+        type="chat",
+        thread_id="t1",
+        payload={"text": "x", "thread_id": "t2", "run_id": "mine", "user_id": "u2"},
+    )
+    run(
+        AgentMessageHandler(compat.adapt_service(service)).handle_message("u1", Recorder(), message)
+    )
+    payload = service.calls[0][2]
+    assert (payload["user_id"], payload["thread_id"]) == ("u1", "t1")
+    assert payload["run_id"] != "mine"
+
+
+def test_a_frame_that_nests_too_deeply_to_read_is_dropped() -> None:
+    async def script(websocket: Any, payload: dict[str, Any]) -> None:
+        await websocket.send_text("[" * 200_000)
+
+    service = compat.adapt_service(Service(script))
+    assert run(AgentMessageHandler(service).handle_message("u1", Recorder(), chat()))
+    assert service.dropped_frames == 1
+
+
+def test_the_code_that_a_service_ends_with_is_the_runs() -> None:
+    finished: list[RunFinished] = []
+
+    async def script(websocket: Any, payload: dict[str, Any]) -> None:
+        await websocket.send_json({"type": "agent_error", "payload": {"code": "quota"}})
+
+    handler = AgentMessageHandler(
+        compat.adapt_service(Service(script)), on_run_finished=finished.append
+    )
+    run(handler.handle_message("u1", Recorder(), chat()))
+    assert finished[0].code == "quota"
+
+
 def test_a_session_factory_may_give_context_managers() -> None:
     closed: list[str] = []
 

@@ -28,7 +28,7 @@ COMPLETED = MessageType.AGENT_COMPLETED
 class Relaying:
     """A service that speaks for itself: it relays the events that it is given."""
 
-    relays_its_start = True
+    _agent_messaging_relays = "Relaying"
 
     def __init__(self, *events: tuple[MessageType, Mapping[str, object]]) -> None:
         self._events = events

@@ -207,7 +207,11 @@ def test_a_hook_that_raises_leaves_a_cancellation_a_cancellation() -> None:
 async def async_hook(details: RunFinished) -> None: ...
 
 
-@pytest.mark.parametrize("hook", [async_hook, 5, "print"])
+class AsyncHook:
+    async def __call__(self, details: RunFinished) -> None: ...
+
+
+@pytest.mark.parametrize("hook", [async_hook, AsyncHook(), 5, "print"])
 def test_a_hook_that_cannot_be_called_as_one_is_refused_at_once(hook: object) -> None:
     with pytest.raises(ConfigurationError):
         AgentMessageHandler(golden, on_run_finished=hook)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]

@@ -194,14 +194,15 @@ def test_the_same_id_in_another_run_is_another_call() -> None:
 def test_a_new_id_is_one_that_no_call_of_the_run_has_had() -> None:
     lifecycle = lifecycle_after(STARTED)
     for expected in ("call_1", "call_2", "call_3"):
-        assert lifecycle.new_tool_call_id() == lifecycle.new_tool_call_id() == expected
+        assert lifecycle.new_tool_call_id() == expected
         lifecycle.advance(TOOL_EXECUTING, 0.0, expected, "search")
         lifecycle.advance(TOOL_COMPLETED, 0.0, expected)
 
 
 def test_a_new_id_is_none_that_the_agent_has_given_itself() -> None:
     lifecycle = running_with_open("call_2", "call_4", "other", "call_5")
-    assert lifecycle.new_tool_call_id() == "call_6"
+    given = [lifecycle.new_tool_call_id() for _ in range(3)]
+    assert given == ["call_1", "call_3", "call_6"]
 
 
 @pytest.mark.parametrize("terminal", [COMPLETED, FAILED, CANCELLED])

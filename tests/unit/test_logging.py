@@ -11,6 +11,7 @@ from agent_messaging import (
     AgentMessageHandler,
     Message,
     MessageRouter,
+    MessageType,
     Run,
     RunFinished,
 )
@@ -25,6 +26,7 @@ EVENTS = {
     "run_error": {logging.DEBUG},
     "message_refused": {logging.INFO},
     "transport_failed": {logging.INFO},
+    "transport_error": {logging.DEBUG},
     "outbox_unsettled": {logging.WARNING},
     "hook_failed": {logging.ERROR},
 }
@@ -237,3 +239,28 @@ def test_broken_logging_never_fails_a_message(
     finally:
         repair()
     assert outcomes == OUTCOMES
+
+
+def test_words_that_an_agent_chose_in_a_task_group_are_no_fault(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fails() -> None:
+        raise AgentError("no quota")
+
+    async def body(run: Run) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fails())
+
+    with caplog.at_level(logging.INFO, logger="agent_messaging"):
+        Client(AgentMessageHandler(body)).say(chat())
+    assert [record.levelno for record in caplog.records] == [logging.INFO]
+
+
+def test_an_exception_after_a_relayed_end_is_a_fault(caplog: pytest.LogCaptureFixture) -> None:
+    async def body(run: Run) -> None:
+        await run.relay(MessageType.AGENT_COMPLETED, {"result": 1})
+        raise LookupError
+
+    with caplog.at_level(logging.INFO, logger="agent_messaging"):
+        Client(AgentMessageHandler(body)).say(chat())
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]

@@ -319,3 +319,13 @@ def test_a_service_is_started_under_the_name_of_its_class() -> None:
     client = Client(AgentMessageHandler(Concierge()))
     assert client.say(chat())
     assert client.payload("agent_started")["agent"] == "Concierge"
+
+
+def test_what_a_service_of_the_hosts_calls_its_attributes_is_its_own_business() -> None:
+    class Named(Concierge):
+        agent_name = object()
+        relays_its_start = True
+
+    client = Client(AgentMessageHandler(Named()))
+    assert client.say(chat())
+    assert client.payload("agent_started")["agent"] == "Named"

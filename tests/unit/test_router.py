@@ -194,10 +194,31 @@ def test_a_handler_is_registered_once() -> None:
     MessageRouter(handler, AgentMessageHandler(echo))
 
 
-def test_a_router_is_not_registered_in_itself() -> None:
+def test_a_router_is_not_registered_in_itself_by_whatever_way() -> None:
     router = MessageRouter(Pings())
-    with pytest.raises(ConfigurationError):
-        router.register(router)
+    outer = MessageRouter(MessageRouter(router))
+    for inner in (router, outer):
+        with pytest.raises(ConfigurationError):
+            router.register(inner)
+
+
+def test_a_handler_that_falls_through_has_not_handled_the_message() -> None:
+    class FallsThrough(Pings):
+        async def handle_message(self, *args: object) -> bool:
+            return None  # type: ignore[return-value] # pyright: ignore[reportReturnType]
+
+    router = MessageRouter(FallsThrough())
+    assert run(router.handle_message("u1", Recorder(), PING)) is False
+    assert run(router.handle_message("u1", None, PING)) is False
+
+
+def test_a_handler_whose_can_handle_is_a_coroutine_function_is_refused() -> None:
+    class Asks(Pings):
+        async def can_handle(self, message_type: str) -> bool:  # type: ignore[override] # pyright: ignore[reportIncompatibleMethodOverride]
+            return False
+
+    with pytest.raises(ConfigurationError, match="can_handle"):
+        MessageRouter(Asks())  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), "5"])

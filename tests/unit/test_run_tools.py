@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -137,7 +138,7 @@ def test_a_tool_block_measures_its_time_on_the_monotonic_clock() -> None:
     assert client.payload("tool_completed")["duration_ms"] == 1500
 
 
-def test_a_block_whose_result_will_not_encode_is_interrupted_at_the_end() -> None:
+def test_a_block_whose_result_will_not_encode_is_an_error_that_goes_on() -> None:
     async def agent(run: Run) -> None:
         async with run.tool("search") as call:
             call.result = object()
@@ -145,7 +146,35 @@ def test_a_block_whose_result_will_not_encode_is_interrupted_at_the_end() -> Non
     client = Client(AgentMessageHandler(agent))
     assert client.say(chat()) is False
     assert client.types[1:] == ["tool_executing", "tool_completed", "agent_failed"]
-    assert client.payload("tool_completed")["status"] == "interrupted"
+    assert client.payload("tool_completed")["status"] == "error"
+
+
+def test_a_block_whose_error_is_too_long_to_tell_keeps_it_for_the_end() -> None:
+    async def agent(run: Run) -> None:
+        with suppress(AgentError):
+            async with run.tool("search"):
+                raise AgentError("x" * Limits().payload_bytes)
+
+    client = talk(agent)
+    assert client.payload("tool_completed")["error"] == "The tool failed."
+
+
+def test_two_blocks_made_before_either_is_entered_are_two_calls() -> None:
+    async def agent(run: Run) -> None:
+        first, second = run.tool("a"), run.tool("b")
+        async with first, second:
+            pass
+
+    client = talk(agent)
+    assert [p["tool_call_id"] for p in client.payloads("tool_executing")] == ["call_1", "call_2"]
+
+
+def test_a_tool_is_paired_when_its_type_is_relayed_as_a_plain_string() -> None:
+    async def agent(run: Run) -> None:
+        kind: Any = "tool_executing"
+        await run.relay(kind, {"tool_name": "search"}, "c1")
+
+    assert talk(agent).payload("tool_completed")["status"] == "interrupted"
 
 
 def test_a_block_left_by_a_cancellation_stays_open_until_the_run_ends() -> None:
