@@ -271,8 +271,10 @@ class Outbox:
         if cancelled is not None:
             raise cancelled
 
-    def abandon(self) -> None:
+    def abandon_if_closed(self) -> None:
         """Give up what waits, where the loop that was to send it is no longer there."""
+        if not self._loop.is_closed():
+            return
         self._writer = None
         self._waiters.clear()
         self._fail(RuntimeError("the event loop of the connection is gone"))
@@ -392,7 +394,8 @@ class OutboxPool:
         key = _identity(send)
         outbox = self._outboxes.get(key)
         if outbox is not None and not outbox.is_of_running_loop:
-            outbox.abandon()
+            # Another thread's loop may still send with it; that of a closed loop nobody can.
+            outbox.abandon_if_closed()
             outbox = None
         if outbox is None:
             outbox = Outbox(websocket, send, self._limits, lambda box: self._forget(key, box))
@@ -411,7 +414,7 @@ class OutboxPool:
                 if outbox.is_of_running_loop:
                     closing.create_task(outbox.aclose(timeout))
                 else:
-                    outbox.abandon()
+                    outbox.abandon_if_closed()
 
 
 def _identity(send: Transport) -> object:

@@ -357,3 +357,30 @@ def test_what_cannot_send_leaves_no_outbox_behind() -> None:
         await pool.aclose(1.0)
 
     run(main())
+
+
+def test_another_threads_loop_keeps_its_outbox() -> None:
+    """One function may send for two loops; neither takes what waits from the other."""
+
+    async def send(frame: str) -> None:
+        await asyncio.Event().wait()
+
+    pool = OutboxPool(Limits())
+    receipts = Receipts()
+
+    async def begin() -> Outbox:
+        outbox = pool.acquire(send)
+        outbox.post("frame", CHUNK, receipts)
+        await steps()
+        return outbox
+
+    async def other() -> Outbox:
+        outbox = pool.acquire(send)
+        await pool.aclose(1.0)
+        return outbox
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        first = runner.run(begin())
+        assert run(other()) is not first
+        assert receipts.all == []
+        assert not first.failed

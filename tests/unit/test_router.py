@@ -204,7 +204,9 @@ def test_a_router_is_not_registered_in_itself_by_whatever_way() -> None:
 
 def test_a_handler_that_falls_through_has_not_handled_the_message() -> None:
     class FallsThrough(Pings):
-        async def handle_message(self, *args: object) -> bool:
+        async def handle_message(
+            self, user_id: str, websocket: WebSocketLike | None, message: Message
+        ) -> bool:
             return None  # type: ignore[return-value] # pyright: ignore[reportReturnType]
 
     router = MessageRouter(FallsThrough())

@@ -45,8 +45,8 @@ class NativeDialect:
     """Frames to `Message`, and events to frames of ASCII JSON.
 
     Args:
-        loads: parses one JSON text in the place of `json`; what it lets through is checked all
-            the same. Any exception of it means a malformed frame.
+        loads: parses one JSON text in the place of `json`; what it lets through of JSON's kind is
+            checked all the same. Any exception of it means a malformed frame.
         dumps: encodes one payload in the place of `json`, as text or UTF-8; NaN and cycles are
             then for it to refuse. Any exception of it means a payload that will not encode.
         default: gives a JSON value for an object that `json` does not know.
@@ -87,7 +87,7 @@ class NativeDialect:
             fields = self._loads(text)
             if (
                 text.count("{") + text.count("[") > self._limits.json_depth
-                or (self._suspect is not None and self._suspect.search(text))
+                or (self._suspect is not None and self._is_suspect(self._suspect, text))
                 or ("\\u" in text and _SURROGATE_ESCAPE.search(text))
             ):
                 self._check(fields)
@@ -112,6 +112,14 @@ class NativeDialect:
         if size > limit:
             raise RemoteError(ErrorCode.FRAME_TOO_LARGE, f"a frame is at most {limit} bytes")
         return text
+
+    @staticmethod
+    def _is_suspect(long_number: re.Pattern[str], text: str) -> bool:
+        """Whether the host's parser may have let through a number that JSON or we refuse.
+
+        The text is looked at: looking at every value takes longer than a fast parser does.
+        """
+        return "NaN" in text or "nfinity" in text or long_number.search(text) is not None
 
     def _check(self, fields: object) -> None:
         """Refuse what a lenient parser lets through, without recursion."""
@@ -222,11 +230,8 @@ def _finite(value: float) -> float:
 
 
 def _suspect(number_length: int) -> re.Pattern[str]:
-    """What may be a number that is not finite, or too long, where the host's parser takes it.
-
-    The text is looked at first: looking at every value takes longer than a fast parser does.
-    """
-    return re.compile(rf"NaN|Infinity|[0-9][eE]|[0-9.]{{{number_length},}}", re.IGNORECASE)
+    """Finds a number that has an exponent or may be too long; it may also be within a string."""
+    return re.compile(rf"[0-9](?:[eE]|[0-9.]{{{number_length - 1}}})")
 
 
 def _json_loads(number_length: int) -> Callable[[str], object]:
