@@ -86,7 +86,7 @@ def test_the_constructors_websocket_serves_only_the_calls_that_pass_none() -> No
 def test_a_call_without_any_websocket_is_a_configuration_error() -> None:
     handler = AgentMessageHandler(echo)
     before = handler.get_stats()
-    with pytest.raises(ConfigurationError, match="websocket"):
+    with pytest.raises(ConfigurationError, match="needs a websocket"):
         run(handler.handle_message("u1", None, chat()))
     assert handler.get_stats() == before
 

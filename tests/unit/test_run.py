@@ -291,6 +291,13 @@ def test_a_context_is_frozen_and_its_metadata_empty_where_the_host_gave_none() -
         context.metadata["key"] = 1  # type: ignore[index] # pyright: ignore[reportIndexIssue]
 
 
+def test_a_run_without_metadata_has_empty_metadata() -> None:
+    async def agent(run: Run) -> list[str]:
+        return list(run.context.metadata)
+
+    assert talk(agent).payload("agent_completed")["result"] == []
+
+
 def test_the_run_knows_how_long_it_has_been_running() -> None:
     clock = ManualClock()
 
