@@ -206,11 +206,8 @@ class ToolCall:
         trace: TracebackType | None,
     ) -> None:
         if error is None:
-            try:
-                posted = self._run.tool_completed(self.tool_call_id, self.result)
-            except PayloadError:
-                self._run.tool_completed(self.tool_call_id, error=_TOOL_FAILED)
-                raise
+            # A result that will not encode raises, and leaves the call open as it was.
+            posted = self._run.tool_completed(self.tool_call_id, self.result)
         elif isinstance(error, Exception):
             words = _words(error)
             text = _TOOL_FAILED if words is None else words.message

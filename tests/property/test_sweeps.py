@@ -13,7 +13,7 @@ import pytest
 from agent_messaging import AgentMessageHandler, Limits, MessageRouter
 from support.acts import ERRORS, Halt
 from support.invariants import check
-from support.stepping import TICK
+from support.stepping import BEGINNING, TICK
 from support.trial import FINAL_SEND_TIMEOUT, Body, Setting, Trial, conduct
 from support.walks import careless, cleaning, hasty, short, stubborn, walk
 from support.wires import (
@@ -245,7 +245,7 @@ def since_the_end(trial: Trial) -> float:
     """For how long the call went on after its agent had ended."""
     end = trial.watch.end
     assert end is not None
-    return trial.seconds - end.at
+    return trial.seconds - (end.at - BEGINNING)
 
 
 def last_step(trial: Trial) -> int:

@@ -9,6 +9,7 @@ from agent_messaging import AgentError, LifecycleError, TransportError
 from support import recount
 from support.frames import Json, decoded
 from support.recount import EPOCH, Counted, Decided
+from support.stepping import BEGINNING
 from support.trial import AgentEnd, Trial
 
 _ENVELOPE = {"type", "payload", "user_id", "thread_id", "run_id", "seq", "timestamp"}
@@ -220,9 +221,10 @@ def _connected_endings(trial: Trial, end: AgentEnd) -> list[Json]:
     own = _own_endings(end.escaped, end.result)
     cancelled: Json = {"reason": "cancelled"}
     timeout = trial.setting.run_timeout
-    if timeout is not None and end.at >= timeout:
+    took = end.at - BEGINNING
+    if timeout is not None and took >= timeout:
         # What the agent did in the very moment may have come first.
-        own = [_TIMED_OUT] if end.at > timeout else [_TIMED_OUT, *own]
+        own = [_TIMED_OUT] if took > timeout else [_TIMED_OUT, *own]
     if _is_untold(trial):
         return [cancelled, *own]
     before = trial.setting.cancelled_before or any(step < end.step for step in trial.cancels)

@@ -7,6 +7,8 @@ from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
+#: What the loop's clock shows first: no zero, for which a lacking start could be taken.
+BEGINNING: Final = 1024.0
 #: A step of virtual time, in seconds: sums of it are exact as floats.
 TICK: Final = 1 / 64
 
@@ -16,7 +18,7 @@ class _Selector(selectors.DefaultSelector):
 
     def __init__(self, before_step: Callable[[], bool]) -> None:
         super().__init__()
-        self.now = 0.0
+        self.now = BEGINNING
         self._before_step = before_step
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:

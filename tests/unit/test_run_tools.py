@@ -138,7 +138,7 @@ def test_a_tool_block_measures_its_time_on_the_monotonic_clock() -> None:
     assert client.payload("tool_completed")["duration_ms"] == 1500
 
 
-def test_a_block_whose_result_will_not_encode_is_an_error_that_goes_on() -> None:
+def test_a_block_whose_result_will_not_encode_is_interrupted_at_the_end() -> None:
     async def agent(run: Run) -> None:
         async with run.tool("search") as call:
             call.result = object()
@@ -146,7 +146,7 @@ def test_a_block_whose_result_will_not_encode_is_an_error_that_goes_on() -> None
     client = Client(AgentMessageHandler(agent))
     assert client.say(chat()) is False
     assert client.types[1:] == ["tool_executing", "tool_completed", "agent_failed"]
-    assert client.payload("tool_completed")["status"] == "error"
+    assert client.payload("tool_completed")["status"] == "interrupted"
 
 
 def test_a_block_whose_error_is_too_long_to_tell_keeps_it_for_the_end() -> None:
