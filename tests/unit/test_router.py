@@ -10,18 +10,16 @@ from agent_messaging import (
     AgentMessageHandler,
     ConfigurationError,
     ErrorCode,
-    Limits,
     Message,
     MessageHandler,
     MessageRouter,
     MessageType,
-    NativeDialect,
     RemoteError,
     Run,
     WebSocketLike,
 )
 from support import Recorder, chat, run, runs_of, start_agent
-from support.clients import Client, ManualClock
+from support.clients import Client
 
 
 async def echo(run: Run) -> str:
@@ -374,52 +372,5 @@ def test_a_reply_of_the_router_stands_in_the_order_of_the_connection() -> None:
         client = Client(MessageRouter(AgentMessageHandler(echo)), Recorder(seconds=1))
         await asyncio.gather(client.send(chat()), client.send(PING))
         assert client.types == ["agent_started", "agent_completed", "error_message"]
-
-    run(main())
-
-
-# Frames.
-
-
-def test_a_frame_is_decoded_and_handled() -> None:
-    transport = Recorder()
-    router = MessageRouter(AgentMessageHandler(echo))
-    for frame in (
-        '{"type":"chat","payload":{"text":"a"}}',
-        b'{"type":"chat","payload":{"text":"a"}}',
-    ):
-        assert run(router.handle_frame("u1", transport, frame)) is True
-    assert len(transport.frames) == 4
-
-
-def test_a_frame_that_does_not_decode_is_answered_and_the_connection_lives_on() -> None:
-    router = MessageRouter(
-        AgentMessageHandler(echo),
-        dialect=NativeDialect(limits=Limits(frame_bytes=80)),
-        clock=ManualClock().clock,
-    )
-    client = Client(router)
-    frames = ["{", "[]", '{"type":5,"message_id":"m1"}', '{"type":"chat","x":"' + "x" * 80 + '"}']
-    for frame in frames:
-        assert run(router.handle_frame("u1", client.transport, frame)) is False
-    assert [payload["code"] for payload in client.payloads("error_message")] == [
-        "malformed_frame",
-        "malformed_frame",
-        "invalid_message",
-        "frame_too_large",
-    ]
-    assert client.payloads("error_message")[2]["message_id"] == "m1"
-    assert router.get_stats()["errors"] == 4
-    assert client.say(chat()) is True
-
-
-def test_closing_a_router_waits_for_what_cancelled_calls_left_behind() -> None:
-    async def main() -> None:
-        router = MessageRouter(AgentMessageHandler(echo, final_send_timeout=1))
-        client = Client(router, Recorder(seconds=1))
-        assert await client.send(chat()) is False
-        await router.aclose()
-        assert client.types == ["agent_started", "agent_completed"]
-        await router.aclose()
 
     run(main())
