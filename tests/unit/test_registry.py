@@ -252,10 +252,11 @@ def test_what_an_agent_can_be_and_the_name_that_it_has(
     assert client.payload("agent_completed")["result"] == expected
 
 
-def test_an_agent_without_a_name_of_its_own_is_called_agent() -> None:
+@pytest.mark.parametrize("name", ["<lambda>", "x" * 129])
+def test_an_agent_without_a_name_that_can_be_one_is_called_agent(name: str) -> None:
     async def nameless(run: Run) -> None: ...
 
-    nameless.__name__ = "<lambda>"
+    nameless.__name__ = name
     client = Client(AgentMessageHandler(nameless))
     assert client.say(start_agent(agent="agent"))
     assert client.payload("agent_started")["agent"] == "agent"
@@ -271,6 +272,7 @@ def test_an_unknown_agent_is_answered() -> None:
     assert client.say(start_agent(agent="trains", message_id="m1")) is False
     error = client.payload("error_message")
     assert (error["code"], error["message_id"]) == ("unknown_agent", "m1")
+    assert error["message"] == "no agent has that name"
     assert client.types == ["error_message"]
 
 
