@@ -215,3 +215,23 @@ class AsyncHook:
 def test_a_hook_that_cannot_be_called_as_one_is_refused_at_once(hook: object) -> None:
     with pytest.raises(ConfigurationError):
         AgentMessageHandler(golden, on_run_finished=hook)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "told"),
+    [
+        ("agent_failed", "theirs", "theirs"),
+        ("agent_failed", 5, None),
+        ("agent_completed", "theirs", None),
+        ("agent_cancelled", "theirs", None),
+    ],
+)
+def test_it_is_told_the_code_of_a_failure_that_was_relayed(
+    kind: str, code: object, told: str | None
+) -> None:
+    async def agent(run: Run) -> None:
+        await run.relay(MessageType(kind), {"code": code})
+
+    details = finished(agent, chat())
+    assert details.report.outcome == kind
+    assert details.code == told

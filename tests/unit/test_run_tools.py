@@ -16,7 +16,7 @@ from agent_messaging import (
     Run,
     ToolCompleted,
 )
-from support import chat
+from support import Recorder, chat
 from support.clients import Client, ManualClock
 
 AgentBody = Callable[[Run], Awaitable[object]]
@@ -318,3 +318,33 @@ def test_a_tool_that_began_can_be_ended_whatever_the_payload_bound() -> None:
     assert client.say(chat())
     assert client.types.count("tool_executing") == client.types.count("tool_completed")
     assert client.types[-1] == "agent_completed"
+
+
+def test_entering_and_leaving_a_block_waits_while_the_outbox_is_full() -> None:
+    waiting: list[int] = []
+
+    async def agent(run: Run) -> None:
+        for _ in range(5):
+            async with run.tool("search"):
+                waiting.append(run.report.undelivered)
+            waiting.append(run.report.undelivered)
+        with suppress(LookupError):
+            async with run.tool("search"):
+                raise LookupError
+        waiting.append(run.report.undelivered)
+
+    limits = Limits(outbox_frames=2)
+    client = Client(AgentMessageHandler(agent, limits=limits), Recorder(seconds=0.1))
+    assert client.say(chat())
+    assert max(waiting) == 2
+
+
+def test_a_tool_that_is_open_when_the_result_will_not_encode_is_interrupted() -> None:
+    async def agent(run: Run) -> object:
+        await run.tool_executing("c1", "search")
+        return object()
+
+    client = Client(AgentMessageHandler(agent))
+    assert client.say(chat()) is False
+    assert client.types[1:] == ["tool_executing", "tool_completed", "agent_failed"]
+    assert client.payload("tool_completed")["status"] == "interrupted"
