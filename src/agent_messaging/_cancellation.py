@@ -63,7 +63,10 @@ class Cancellation:
     def _look(self, agent: object) -> None:
         """Note the group that waits in ``agent`` and cancelled its own task, if one does."""
         running: object | None = agent
-        while running is not None:
+        # An awaitable may refer to what waits for it; the walk goes inwards, and nowhere twice.
+        seen: set[int] = set()
+        while running is not None and id(running) not in seen:
+            seen.add(id(running))
             self._look_at(getattr(running, "cr_frame", None))
             running = _awaited_by(running)
 
@@ -73,7 +76,8 @@ class Cancellation:
             # A group whose body ended with an exception asks for nothing while it waits; what it
             # asked for before that it has taken back.
             asked = group._parent_cancel_requested and frame.f_locals["et"] is None  # noqa: SLF001
-            if asked and group not in self._groups:
+            is_ours = group._parent_task is self._task  # noqa: SLF001
+            if asked and is_ours and group not in self._groups:
                 self._groups.append(group)
 
 

@@ -260,6 +260,7 @@ class AgentMessageHandler:
             cancelled = await outbox.settle(self._final_send_timeout)
         finally:
             self._report(run, outcome)
+            outcome.error = None  # whose traceback holds the outcome
         if outcome.raised is not None:
             raise outcome.raised
         if cancelled is not None:

@@ -278,7 +278,6 @@ async def execute(
     """
     cancellation = Cancellation()
     result: object = None
-    error: BaseException | None = None
     timed_out = False
     if not agent.starts_itself:
         emitter.start(run.context.message_id, agent.name)
@@ -293,11 +292,10 @@ async def execute(
             finally:
                 timed_out = limit.expired()
     except BaseException as caught:  # noqa: BLE001 - whatever an agent does, its run ends
-        error = caught
-    cancelled = cancellation.came(error)
+        outcome.error = caught
+    cancelled = cancellation.came(outcome.error)
     if emitter.lifecycle.state in _NOT_STARTED:
         emitter.start(run.context.message_id, agent.name)
-    outcome.error = error
     outcome.duration_ms = emitter.elapsed_ms
     relayed = emitter.lifecycle.outcome
     if relayed is not None:
@@ -309,11 +307,11 @@ async def execute(
         _conclude(emitter, outcome, AgentCancelled(reason="cancelled"))
     elif timed_out:
         _conclude(emitter, outcome, _TIMED_OUT)
-    elif error is not None:
-        _conclude(emitter, outcome, _failure_of(error))
+    elif outcome.error is not None:
+        _conclude(emitter, outcome, _failure_of(outcome.error))
     else:
         _conclude(emitter, outcome, AgentCompleted(result=result))
-    outcome.raised = _raised(error, cancelled)
+    outcome.raised = _raised(outcome.error, cancelled)
 
 
 _NOT_STARTED: Final = (RunState.NEW, RunState.QUEUED)

@@ -4,6 +4,8 @@ What it is for stands in test_handler_endings.py and test_handler_own_cancellati
 """
 
 import asyncio
+from collections.abc import Coroutine, Iterator
+from typing import Any
 
 import pytest
 
@@ -50,5 +52,43 @@ def test_what_a_coroutine_returns_and_raises_comes_out() -> None:
         assert await Cancellation().watch(returns()) == 5
         with pytest.raises(ValueError, match=r"^$"):
             await Cancellation().watch(raises())
+
+    run(main())
+
+
+class RefersOutwards:
+    """An iterator of an awaitable that refers to the coroutine that waits for it."""
+
+    def __init__(self, outer: object, inner: Iterator[object]) -> None:
+        self.outer = outer
+        self.inner = inner
+
+    def __iter__(self) -> Iterator[object]:
+        return self
+
+    def __next__(self) -> object:
+        return next(self.inner)
+
+
+def test_an_awaitable_that_refers_to_what_waits_for_it_can_be_cancelled() -> None:
+    async def main() -> None:
+        class Waits:
+            def __await__(self) -> Iterator[object]:
+                return RefersOutwards(agents[0], asyncio.sleep(100).__await__())
+
+        async def agent() -> None:
+            waits: Any = Waits()
+            await waits
+
+        async def watched() -> object:
+            agents.append(agent())
+            return await Cancellation().watch(agents[0])
+
+        agents: list[Coroutine[Any, Any, object]] = []
+        task = asyncio.create_task(watched())
+        await asyncio.sleep(1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
 
     run(main())

@@ -1,7 +1,9 @@
 """What a handler counts: key by key, and only what happened."""
 
 import asyncio
+import gc
 from collections.abc import Mapping
+from weakref import ref
 
 import pytest
 
@@ -308,3 +310,21 @@ def test_keys_are_plain_strings_with_the_values_of_the_wire() -> None:
     assert {type(name) for name in names} == {str}
     assert {"agent_started", "agent_completed", "unsupported_type"} <= set(names)
     assert "." not in "".join(names)
+
+
+def test_a_failed_run_leaves_nothing_for_the_garbage_collector() -> None:
+    class Payload: ...
+
+    held: list[ref[Payload]] = []
+
+    async def agent(run: Run) -> None:
+        payload = Payload()
+        held.append(ref(payload))
+        raise ValueError
+
+    gc.disable()
+    try:
+        assert Client(AgentMessageHandler(agent)).say(chat()) is False
+        assert held[0]() is None
+    finally:
+        gc.enable()
