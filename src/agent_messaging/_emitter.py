@@ -3,7 +3,7 @@
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Any, Final, Protocol, TypeVar, final
 
 from agent_messaging._events import (
     AgentStarted,
@@ -15,11 +15,15 @@ from agent_messaging._events import (
 )
 from agent_messaging._lifecycle import RunLifecycle, RunState
 from agent_messaging._messages import MessageType
-from agent_messaging._outbox import Outbox
+from agent_messaging._outbox import Receipt
 from agent_messaging._stats import Statistics
-from agent_messaging.dialects.native import NativeDialect, NativeRunEncoder
+from agent_messaging.dialects.native import NativeDialect
 
-__all__ = ["Clock", "RunEmitter"]
+__all__ = ["Clock", "Encode", "RunEmitter", "Sink"]
+
+T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
+T_co = TypeVar("T_co", covariant=True)
 
 # A tuple: a union in an isinstance call is made anew at each call.
 _TOOL_EVENTS: Final = (ToolExecuting, ToolCompleted)
@@ -38,20 +42,54 @@ class Clock:
     monotonic: Callable[[], float] = time.monotonic
 
 
+class Encode(Protocol[T_co]):
+    """Makes of a decided event what its sink takes."""
+
+    def __call__(self, kind: MessageType, payload: str, seq: int, timestamp: float, /) -> T_co:
+        """``payload`` is JSON text, ``timestamp`` in Unix seconds."""
+        ...
+
+
+class Sink(Protocol[T_contra]):
+    """Where a run's events go: a connection's outbox, or the log that sessions read."""
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether `check` has anything to say."""
+        ...
+
+    @property
+    def failed(self) -> bool:
+        """Whether nothing goes anywhere any more."""
+        ...
+
+    @property
+    def websocket(self) -> object:
+        """The host's websocket, where there is one."""
+        ...
+
+    def check(self) -> None:
+        """See that an agent's event can be taken; raises what the agent is to get."""
+        ...
+
+    def post(self, event: T_contra, kind: MessageType, receipt: Receipt, /) -> Awaitable[None]:
+        """Take one event; awaiting the result waits while there is no room."""
+        ...
+
+
 @final
 class RunEmitter:
-    """One run's events on their way to one connection; bound to its user, thread and run.
+    """One run's events on their way; bound to its user, thread and run.
 
-    What an agent emits goes through `emit` and `relay`, which refuse when the connection takes
-    no more. What the code around it decides goes through `decide`, whatever became of the
-    transport.
+    What an agent emits goes through `emit` and `relay`, which refuse when the sink takes no more.
+    What the code around it decides goes through `decide`, whatever became of the sink.
     """
 
     __slots__ = (
         "_clock",
         "_dialect",
-        "_encoder",
-        "_outbox",
+        "_encode",
+        "_sink",
         "_started_at",
         "_statistics",
         "lifecycle",
@@ -60,31 +98,31 @@ class RunEmitter:
 
     def __init__(
         self,
-        encoder: NativeRunEncoder,
+        encode: Encode[T],
         dialect: NativeDialect,
-        outbox: Outbox,
+        sink: Sink[T],
         statistics: Statistics,
         clock: Clock,
     ) -> None:
         self.lifecycle: Final[RunLifecycle] = RunLifecycle()
         #: The code of a relayed failure.
         self.relayed_code: str | None = None
-        self._encoder = encoder
+        self._encode: Encode[Any] = encode
         self._dialect = dialect
-        self._outbox = outbox
+        self._sink: Sink[Any] = sink
         self._statistics = statistics
         self._clock = clock
         self._started_at = clock.monotonic()
 
     @property
     def failed(self) -> bool:
-        """Whether the transport failed."""
-        return self._outbox.failed
+        """Whether nothing goes anywhere any more."""
+        return self._sink.failed
 
     @property
     def websocket(self) -> object:
-        """The host's websocket."""
-        return self._outbox.websocket
+        """The host's websocket, where there is one."""
+        return self._sink.websocket
 
     @property
     def elapsed_ms(self) -> int:
@@ -95,16 +133,16 @@ class RunEmitter:
 
     def emit_text(self, kind: MessageType, text: str) -> Awaitable[None]:
         """Emit an event that holds a text and nothing else: the shortest way, for chunks."""
-        outbox = self._outbox
-        if outbox.is_blocked:
-            outbox.check()
+        sink = self._sink
+        if sink.is_blocked:
+            sink.check()
         return self._post(kind, self._dialect.encode_text(text), None, "")
 
     def emit(self, event: RunEvent) -> Awaitable[None]:
-        """Check the transport, then `decide`."""
-        outbox = self._outbox
-        if outbox.is_blocked:
-            outbox.check()
+        """Check the sink, then `decide`."""
+        sink = self._sink
+        if sink.is_blocked:
+            sink.check()
         return self.decide(event)
 
     def complete_tool(
@@ -127,7 +165,7 @@ class RunEmitter:
         self, kind: MessageType, payload: Mapping[str, object], tool_call_id: str | None
     ) -> Awaitable[None]:
         """Emit a payload of another making; an end interrupts the open tool calls first."""
-        self._outbox.check()
+        self._sink.check()
         text = self._dialect.encode_payload(payload)
         if kind in _TERMINAL and self.lifecycle.state is RunState.RUNNING:
             self._interrupt_tools()
@@ -182,10 +220,10 @@ class RunEmitter:
         clock = self._clock
         timestamp = clock.wall()
         seq = self.lifecycle.advance(kind, clock.monotonic(), tool_call_id, tool_name)
-        frame = self._encoder.encode(kind, payload, seq, timestamp)
-        return self._outbox.post(frame, kind, self._receipt)
+        return self._sink.post(self._encode(kind, payload, seq, timestamp), kind, self.receipt)
 
-    def _receipt(self, kind: MessageType, accepted: bool) -> None:
+    def receipt(self, kind: MessageType, accepted: bool) -> None:
+        """Count one event as delivered, or as one that never will be."""
         if accepted:
             self.lifecycle.deliver(kind)
             self._statistics.sent(kind)

@@ -5,11 +5,13 @@
     AgentMessagingError
     |-- LocalError            the host's or the agent's code is wrong
     |   |-- ConfigurationError
+    |   |-- LeaseLost
     |   |-- LifecycleError
     |   |-- OutboxFullError
     |   `-- PayloadError
     |-- RemoteError           the client sent what cannot be accepted
     |-- TransportError        the connection no longer takes frames
+    |-- EventLogError         the event log cannot do now what it is for
     `-- AgentError            an agent's own words for the client
 """
 
@@ -23,6 +25,8 @@ __all__ = [
     "AgentMessagingError",
     "ConfigurationError",
     "ErrorCode",
+    "EventLogError",
+    "LeaseLost",
     "LifecycleError",
     "LocalError",
     "OutboxFullError",
@@ -42,9 +46,19 @@ class ErrorCode(StrEnum):
     MISSING_CONTENT = "missing_content"
     UNKNOWN_AGENT = "unknown_agent"
     IDENTITY_MISMATCH = "identity_mismatch"
+    RATE_LIMITED = "rate_limited"
+    TOO_MANY_RUNS = "too_many_runs"
+    THREAD_BUSY = "thread_busy"
+    QUEUE_FULL = "queue_full"
+    TOO_MANY_SESSIONS = "too_many_sessions"
+    MESSAGE_ID_CONFLICT = "message_id_conflict"
+    SHUTTING_DOWN = "shutting_down"
+    SLOW_CONSUMER = "slow_consumer"
+    LOG_UNAVAILABLE = "log_unavailable"
 
     AGENT_ERROR = "agent_error"
     TIMEOUT = "timeout"
+    INTERRUPTED = "interrupted"
 
 
 class AgentMessagingError(Exception):
@@ -58,6 +72,14 @@ class LocalError(AgentMessagingError):
 @final
 class ConfigurationError(LocalError):
     """An object was set up, registered or called with something it cannot work with."""
+
+
+@final
+class LeaseLost(LocalError):  # noqa: N818 - what happened, in the words of the field
+    """An append to a run that is another's by now, has ended, or goes on otherwise.
+
+    Nothing was appended. Whoever reads this emits nothing more for the run.
+    """
 
 
 @final
@@ -87,6 +109,14 @@ class TransportError(AgentMessagingError):
     """
 
 
+class EventLogError(AgentMessagingError):
+    """The event log cannot do now what it was asked for; a log may raise a class derived from it.
+
+    What was asked for happened wholly or not at all. The log is usable afterwards, unless it was
+    closed; trying again later is sound.
+    """
+
+
 @final
 class RemoteError(AgentMessagingError):
     """The client sent what cannot be accepted. The connection is usable afterwards.
@@ -95,13 +125,22 @@ class RemoteError(AgentMessagingError):
         code: the stable code on the wire.
         message: a sentence for the client's developer; holds nothing of the payload.
         message_id: the id of the offending message, where it could be read.
+        retry_after: seconds after which the same may be accepted, where that is known.
     """
 
-    def __init__(self, code: ErrorCode, message: str, *, message_id: str | None = None) -> None:
+    def __init__(
+        self,
+        code: ErrorCode,
+        message: str,
+        *,
+        message_id: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(code, message)
         self.code: Final[ErrorCode] = code
         self.message: Final[str] = message
         self.message_id: Final[str | None] = message_id
+        self.retry_after: Final[float | None] = retry_after
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
@@ -112,6 +151,8 @@ class RemoteError(AgentMessagingError):
         reply: dict[str, object] = {"code": str(self.code), "message": self.message}
         if self.message_id is not None:
             reply["message_id"] = self.message_id
+        if self.retry_after is not None:
+            reply["retry_after"] = self.retry_after
         return reply
 
 

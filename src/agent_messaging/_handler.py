@@ -1,16 +1,16 @@
 """Messages in, runs out: the handler protocol and the canonical handler."""
 
 import logging
-import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias, final
+from typing import Final, Protocol, TypeAlias, TypeVar, final
 
-from agent_messaging._emitter import Clock, RunEmitter
+from agent_messaging._emitter import Clock, Encode, RunEmitter, Sink
 from agent_messaging._errors import ConfigurationError, ErrorCode, RemoteError
 from agent_messaging._events import CancelReason
+from agent_messaging._ids import check_user, made_id, new_id
 from agent_messaging._lifecycle import GoldenPathReport
-from agent_messaging._limits import DEFAULT_LIMITS, Limits, is_id
+from agent_messaging._limits import DEFAULT_LIMITS, Limits
 from agent_messaging._log import log, raised_at
 from agent_messaging._messages import AGENT_MESSAGES, Message, MessageType
 from agent_messaging._outbox import Outbox, OutboxPool, WebSocketLike, as_transport
@@ -28,10 +28,7 @@ __all__ = [
 
 _logger: Final = logging.getLogger("agent_messaging.handler")
 
-
-def new_id() -> str:
-    """A new id of 32 hexadecimal digits: 128 random bits, as in a UUID."""
-    return os.urandom(16).hex()
+T = TypeVar("T")
 
 
 class MessageHandler(Protocol):
@@ -215,52 +212,71 @@ class AgentMessageHandler:
         """`handle_message` for a router, which holds the connection's outbox already."""
         try:
             check_identity(user_id, message)
-            if message.type not in AGENT_MESSAGES:
-                raise unsupported(message)
-            request = message.request
-            agent = self._resolve(message)
+            request, agent = self.prepare(message)
         except RemoteError as refusal:
             return await self._replies.refuse(user_id, outbox, refusal)
         context = RunContext(
             user_id=user_id,
-            thread_id=message.thread_id or self._made_id(),
-            run_id=self._made_id(),
-            message_id=message.message_id or self._made_id(),
+            thread_id=message.thread_id or made_id(self._new_id),
+            run_id=made_id(self._new_id),
+            message_id=message.message_id or made_id(self._new_id),
             metadata=metadata,
         )
-        run, emitter = self._route(context, message, request, outbox)
+        encoder = NativeRunEncoder(context.user_id, context.thread_id, context.run_id)
+        run, emitter = self.route(context, message, request, encoder.encode, outbox)
         return await self._run(run, emitter, agent, outbox)
 
-    def _made_id(self) -> str:
-        made = self._new_id()
-        if not is_id(made):
-            raise ConfigurationError(
-                f"new_id must return 1 to 128 printable characters, not {made!r}"
-            )
-        return made
+    # The steps of a run, for this class and for an endpoint.
 
-    def _route(
-        self, context: RunContext, message: Message, request: str, outbox: Outbox
+    def prepare(self, message: Message) -> tuple[str, Agent]:
+        """What the user asks, and who is to answer.
+
+        Raises:
+            RemoteError: the message starts no run.
+        """
+        if message.type not in AGENT_MESSAGES:
+            raise unsupported(message)
+        return message.request, self._resolve(message)
+
+    def route(
+        self,
+        context: RunContext,
+        message: Message,
+        request: str,
+        encode: Encode[T],
+        sink: Sink[T],
     ) -> tuple[Run, RunEmitter]:
+        """The isolated run of a message, whose events go to ``sink`` as ``encode`` makes them."""
         self._statistics.started()
-        encoder = NativeRunEncoder(context.user_id, context.thread_id, context.run_id)
-        emitter = RunEmitter(encoder, self._dialect, outbox, self._statistics, self._clock)
+        emitter = RunEmitter(encode, self._dialect, sink, self._statistics, self._clock)
         return Run(context, message, request, emitter), emitter
+
+    async def conduct(
+        self, run: Run, emitter: RunEmitter, agent: Agent, outcome: RunOutcome
+    ) -> None:
+        """Run the agent to its terminal event, and count the run."""
+        try:
+            await execute(run, emitter, agent, self._run_timeout, outcome)
+        finally:
+            # A coroutine that is closed goes no further than here, and counts all the same.
+            self.count_end(run, outcome)
+
+    def count_end(self, run: Run, outcome: RunOutcome) -> None:
+        """Count a run that has decided its end, once."""
+        if outcome.is_counted:
+            return
+        outcome.is_counted = True
+        self._statistics.ended(outcome.kind, outcome.duration_ms)
+        if outcome.kind is MessageType.AGENT_COMPLETED:
+            self._count(run.message.type)
 
     async def _run(self, run: Run, emitter: RunEmitter, agent: Agent, outbox: Outbox) -> bool:
         outcome = RunOutcome()
         try:
-            try:
-                await execute(run, emitter, agent, self._run_timeout, outcome)
-            finally:
-                # A coroutine that is closed goes no further than here, and counts all the same.
-                self._statistics.ended(outcome.kind, outcome.duration_ms)
-                if outcome.kind is MessageType.AGENT_COMPLETED:
-                    self._count(run.message.type)
+            await self.conduct(run, emitter, agent, outcome)
             cancelled = await outbox.settle(self._final_send_timeout)
         finally:
-            self._report(run, outcome)
-            outcome.error = None  # whose traceback holds the outcome
+            self.report(run, outcome)
         if outcome.raised is not None:
             raise outcome.raised
         if cancelled is not None:
@@ -270,10 +286,12 @@ class AgentMessageHandler:
     def _count(self, message_type: str) -> None:
         self._statistics.processed(message_type, self._clock.wall())
 
-    def _report(self, run: Run, outcome: RunOutcome) -> None:
-        error = outcome.error
+    def report(self, run: Run, outcome: RunOutcome) -> None:
+        """Log a run that has ended, and tell the finish hook."""
         # An agent that chose its words meant to fail; any other exception is a fault to look into.
         level = logging.ERROR if outcome.is_fault else logging.INFO
+        error = outcome.error
+        outcome.error = None  # whose traceback holds the outcome
         if _logger.isEnabledFor(level):
             context = run.context
             fields: dict[str, object] = {
@@ -308,17 +326,9 @@ class AgentMessageHandler:
 
     # The names that the steps had in the former handlers; what they take is today's.
     _handle_message_v3_clean_ssot = handle_on
-    _route_ssot_agent_message_v3 = _route
+    _route_ssot_agent_message_v3 = route
     _handle_ssot_message_v3 = _run
     _update_ssot_processing_stats = _count
-
-
-def check_user(user_id: object) -> None:
-    """Refuse a user id that the host cannot mean."""
-    if not is_id(user_id):
-        raise ConfigurationError(
-            f"user_id must be a string of 1 to 128 printable characters, not {user_id!r}"
-        )
 
 
 def check_seconds(name: str, seconds: object) -> None:

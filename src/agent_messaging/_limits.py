@@ -20,7 +20,7 @@ class Limits:
     """The bounds on what comes in and on what waits to go out.
 
     Raises:
-        ValueError: a bound is not a positive integer.
+        ValueError: a bound is not a positive integer, nor None where that means no bound.
     """
 
     #: Bytes of one inbound frame. A long prompt with a pasted file fits; an upload does not.
@@ -37,9 +37,31 @@ class Limits:
     #: Well above ``outbox_frames``, since every sub-task of an agent may hold one.
     outbox_overrun: int = 4096
 
+    # What an endpoint holds its users and sessions to.
+
+    #: Agent messages a minute of one user, over all sessions; None for no bound. A person types
+    #: a few; 60 leaves room for scripts that retry.
+    messages_per_minute: int | None = 60
+    #: Frames a minute of one user, over all sessions; None for no bound. Ten for each message.
+    frames_per_minute: int | None = 600
+    #: Runs of one user at once: as many tabs as anybody watches.
+    runs_per_user: int = 4
+    #: Messages that wait for their turn on one thread.
+    queued_per_thread: int = 16
+    #: Sessions of one user at once: a few devices with a few tabs each.
+    sessions_per_user: int = 8
+    #: Events that a session may be behind a run that it watches live, while a send is pending.
+    lag_events: int = 256
+    #: Runs of a thread that one RESUME brings back, the newest; runs that it may name.
+    resumed_runs: int = 100
+    #: Answers that wait for one session before its next frame waits to be received.
+    pending_replies: int = 64
+
     def __post_init__(self) -> None:
         for name in self.__slots__:
             bound: object = getattr(self, name)
+            if bound is None and name.endswith("_per_minute"):
+                continue
             if type(bound) is not int or bound < 1:
                 raise ValueError(f"Limits.{name} must be a positive integer, not {bound!r}")
         if self.outbox_overrun <= self.outbox_frames:

@@ -13,9 +13,9 @@ from agent_messaging._handler import (
     MessageHandler,
     check_identity,
     check_seconds,
-    check_user,
     unsupported,
 )
+from agent_messaging._ids import check_user
 from agent_messaging._limits import DEFAULT_LIMITS, Limits
 from agent_messaging._messages import Message
 from agent_messaging._outbox import Outbox, OutboxPool, WebSocketLike

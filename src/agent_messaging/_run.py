@@ -26,7 +26,16 @@ from agent_messaging._lifecycle import GoldenPathReport, RunState
 from agent_messaging._messages import Message, MessageType
 from agent_messaging._outbox import ACCEPTED
 
-__all__ = ["NO_METADATA", "Agent", "Run", "RunContext", "RunOutcome", "ToolCall", "execute"]
+__all__ = [
+    "NO_METADATA",
+    "Agent",
+    "Run",
+    "RunContext",
+    "RunOutcome",
+    "ToolCall",
+    "cancel_run",
+    "execute",
+]
 
 _THINKING: Final = MessageType.AGENT_THINKING
 _CHUNK: Final = MessageType.AGENT_RESPONSE_CHUNK
@@ -100,7 +109,8 @@ class Run:
     def websocket(self) -> object:
         """The host's websocket, for what it has beside sending, as Starlette's ``app.state``.
 
-        What is sent on it past the run is in no one's order and no one's count.
+        What is sent on it past the run is in no one's order and no one's count. None in an
+        `Endpoint`, where a run may outlive the session that it came by.
         """
         return self._emitter.websocket
 
@@ -242,12 +252,13 @@ class RunOutcome:
         kind: the terminal event's type.
         duration_ms: from the start to the end.
         code: a failed run's code.
-        reason: a cancelled run's reason.
+        reason: a cancelled run's reason; set before the end by whoever cancels it for one.
         error: what the agent raised.
         raised: what the caller is to raise once the frames are out.
+        is_counted: whether the handler's statistics have it.
     """
 
-    __slots__ = ("code", "duration_ms", "error", "kind", "raised", "reason")
+    __slots__ = ("code", "duration_ms", "error", "is_counted", "kind", "raised", "reason")
 
     @property
     def is_fault(self) -> bool:
@@ -266,6 +277,7 @@ class RunOutcome:
         self.reason: CancelReason | None = None
         self.error: BaseException | None = None
         self.raised: BaseException | None = None
+        self.is_counted = False
 
 
 async def execute(
@@ -282,7 +294,9 @@ async def execute(
     if not agent.starts_itself:
         emitter.start(run.context.message_id, agent.name)
     try:
-        if timeout is None:
+        if outcome.reason is not None:
+            pass  # cancelled before its first step
+        elif timeout is None:
             result = await cancellation.watch(agent.call(run))
         else:
             limit = asyncio.timeout(timeout)
@@ -301,21 +315,25 @@ async def execute(
     if relayed is not None:
         outcome.kind = relayed
         outcome.code = emitter.relayed_code
-    elif emitter.failed:
-        _conclude(emitter, outcome, AgentCancelled(reason="disconnected"))
-    elif cancelled:
-        _conclude(emitter, outcome, AgentCancelled(reason="cancelled"))
-    elif timed_out:
-        _conclude(emitter, outcome, _TIMED_OUT)
-    elif outcome.error is not None:
-        _conclude(emitter, outcome, _failure_of(outcome.error))
     else:
-        _conclude(emitter, outcome, AgentCompleted(result=result))
+        reason: CancelReason = "disconnected" if emitter.failed else "cancelled"
+        if cancelled or emitter.failed or outcome.reason is not None:
+            _conclude(emitter, outcome, AgentCancelled(reason=outcome.reason or reason))
+        elif timed_out:
+            _conclude(emitter, outcome, _TIMED_OUT)
+        else:
+            _conclude(emitter, outcome, _result_of(outcome.error, result))
     outcome.raised = _raised(outcome.error, cancelled)
 
 
 _NOT_STARTED: Final = (RunState.NEW, RunState.QUEUED)
 _TIMED_OUT: Final = AgentFailed(code=ErrorCode.TIMEOUT, message="The agent took too long.")
+
+
+def cancel_run(emitter: RunEmitter, outcome: RunOutcome) -> None:
+    """End a run from outside its agent, which may never have begun or may never return."""
+    outcome.duration_ms = emitter.elapsed_ms
+    _conclude(emitter, outcome, AgentCancelled(reason=outcome.reason or "cancelled"))
 
 
 def _conclude(emitter: RunEmitter, outcome: RunOutcome, event: TerminalEvent) -> None:
@@ -341,6 +359,10 @@ def _raised(error: BaseException | None, cancelled: bool) -> BaseException | Non
     if isinstance(error, asyncio.CancelledError) and not cancelled:
         return None  # of something that the agent cancelled itself
     return error
+
+
+def _result_of(error: BaseException | None, result: object) -> AgentCompleted | AgentFailed:
+    return AgentCompleted(result=result) if error is None else _failure_of(error)
 
 
 def _failure_of(error: BaseException) -> AgentFailed:
