@@ -1,11 +1,21 @@
 """The message layer between a chat front end and AI agents, with the socket left out."""
 
 from agent_messaging._emitter import Clock
+from agent_messaging._endpoint import Endpoint
+from agent_messaging._endpoint_stats import (
+    ActiveRunInfo,
+    ActiveRunState,
+    DurationHistogram,
+    EndpointStats,
+    UserStats,
+)
 from agent_messaging._errors import (
     AgentError,
     AgentMessagingError,
     ConfigurationError,
     ErrorCode,
+    EventLogError,
+    LeaseLost,
     LifecycleError,
     LocalError,
     OutboxFullError,
@@ -44,15 +54,33 @@ from agent_messaging._outbox import (
     WebSocketLike,
     as_transport,
 )
+from agent_messaging._policies import Grace, OnDisconnect, SlowConsumers, ThreadPolicy, grace
 from agent_messaging._registry import AgentFunction, AgentLike, AgentRegistry, MessageHandlerService
 from agent_messaging._router import MessageRouter
 from agent_messaging._run import Run, RunContext, ToolCall
+from agent_messaging._session import Session
+from agent_messaging._session_end import CloseCallback, SessionEnd, SessionEndReason
 from agent_messaging._stats import DurationStats, HandlerStats, ProcessingStats, RouterStats
+from agent_messaging._stream import Stream
 from agent_messaging.dialects.native import NativeDialect
+from agent_messaging.eventlog.memory import MemoryEventLog
+from agent_messaging.eventlog.protocol import (
+    APPENDED,
+    EventLog,
+    EventPage,
+    Lease,
+    LoggedEvent,
+    RunRecord,
+    RunStatus,
+    TakenRun,
+)
 
 __all__ = [
+    "APPENDED",
     "GOLDEN_PATH",
     "TRANSITIONS",
+    "ActiveRunInfo",
+    "ActiveRunState",
     "AgentCancelled",
     "AgentCompleted",
     "AgentError",
@@ -70,21 +98,34 @@ __all__ = [
     "AgentThinking",
     "CancelReason",
     "Clock",
+    "CloseCallback",
     "ConfigurationError",
+    "DurationHistogram",
     "DurationStats",
+    "Endpoint",
+    "EndpointStats",
     "ErrorCode",
+    "EventLog",
+    "EventLogError",
+    "EventPage",
     "FinishHook",
     "GoldenPathReport",
+    "Grace",
     "HandlerStats",
+    "Lease",
+    "LeaseLost",
     "LifecycleError",
     "Limits",
     "LocalError",
+    "LoggedEvent",
+    "MemoryEventLog",
     "Message",
     "MessageHandler",
     "MessageHandlerService",
     "MessageRouter",
     "MessageType",
     "NativeDialect",
+    "OnDisconnect",
     "OutboxFullError",
     "Outcome",
     "PayloadError",
@@ -96,22 +137,33 @@ __all__ = [
     "RunEvent",
     "RunFinished",
     "RunLifecycle",
+    "RunRecord",
     "RunState",
+    "RunStatus",
     "SendsAny",
     "SendsStr",
     "SendsText",
+    "Session",
+    "SessionEnd",
+    "SessionEndReason",
+    "SlowConsumers",
+    "Stream",
+    "TakenRun",
     "TerminalEvent",
+    "ThreadPolicy",
     "ToolCall",
     "ToolCompleted",
     "ToolExecuting",
     "ToolStatus",
     "Transport",
     "TransportError",
+    "UserStats",
     "WebSocketLike",
     "as_transport",
+    "grace",
 ]
 
 # What users see in tracebacks, documentation and pickles is where they import it from.
 for _public in [globals()[name] for name in __all__]:
-    if getattr(_public, "__module__", "").startswith(f"{__name__}."):
+    if hasattr(_public, "__qualname__") and _public.__module__.startswith(f"{__name__}."):
         _public.__module__ = __name__

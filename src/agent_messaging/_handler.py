@@ -5,10 +5,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias, TypeVar, final
 
+from agent_messaging._checks import check_seconds, check_user
 from agent_messaging._emitter import Clock, Encode, RunEmitter, Sink
 from agent_messaging._errors import ConfigurationError, ErrorCode, RemoteError
 from agent_messaging._events import CancelReason
-from agent_messaging._ids import check_user, made_id, new_id
+from agent_messaging._ids import made_id, new_id
 from agent_messaging._lifecycle import GoldenPathReport
 from agent_messaging._limits import DEFAULT_LIMITS, Limits
 from agent_messaging._log import log, raised_at
@@ -329,12 +330,6 @@ class AgentMessageHandler:
     _route_ssot_agent_message_v3 = route
     _handle_ssot_message_v3 = _run
     _update_ssot_processing_stats = _count
-
-
-def check_seconds(name: str, seconds: object) -> None:
-    """Refuse what no timer can be set to; the upper bound is some thirty years."""
-    if not (isinstance(seconds, (int, float)) and 0 < seconds <= 1e9):
-        raise ConfigurationError(f"{name} must be a positive number of seconds, not {seconds!r}")
 
 
 def check_identity(user_id: str, message: Message) -> None:

@@ -1,4 +1,4 @@
-"""Ids that the library makes, and those that the host gives it."""
+"""Ids that are made."""
 
 import os
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from agent_messaging._errors import ConfigurationError
 from agent_messaging._limits import is_id
 
-__all__ = ["check_user", "made_id", "new_id"]
+__all__ = ["made_id", "new_id"]
 
 
 def new_id() -> str:
@@ -20,11 +20,3 @@ def made_id(make: Callable[[], str]) -> str:
     if not is_id(made):
         raise ConfigurationError(f"new_id must return 1 to 128 printable characters, not {made!r}")
     return made
-
-
-def check_user(user_id: object) -> None:
-    """Refuse a user id that the host cannot mean."""
-    if not is_id(user_id):
-        raise ConfigurationError(
-            f"user_id must be a string of 1 to 128 printable characters, not {user_id!r}"
-        )

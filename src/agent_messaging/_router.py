@@ -6,16 +6,15 @@ from typing import Final, final
 
 from typing_extensions import Buffer
 
+from agent_messaging._checks import check_seconds, check_user
 from agent_messaging._emitter import Clock
 from agent_messaging._errors import ConfigurationError, RemoteError
 from agent_messaging._handler import (
     AgentMessageHandler,
     MessageHandler,
     check_identity,
-    check_seconds,
     unsupported,
 )
-from agent_messaging._ids import check_user
 from agent_messaging._limits import DEFAULT_LIMITS, Limits
 from agent_messaging._messages import Message
 from agent_messaging._outbox import Outbox, OutboxPool, WebSocketLike
@@ -155,7 +154,7 @@ class MessageRouter:
         check_user(user_id)
         if websocket is None:
             try:
-                handler = self._handler_for(user_id, message)
+                handler = self.handler_for(user_id, message)
             except RemoteError as refusal:
                 return await self._replies.refuse(user_id, None, refusal)
             if isinstance(handler, _OWN):
@@ -172,7 +171,7 @@ class MessageRouter:
     ) -> bool:
         """`handle_message` for another router, which holds the connection's outbox already."""
         try:
-            handler = self._handler_for(user_id, message)
+            handler = self.handler_for(user_id, message)
         except RemoteError as refusal:
             return await self._replies.refuse(user_id, outbox, refusal)
         if isinstance(handler, _OWN):
@@ -184,7 +183,12 @@ class MessageRouter:
         """Wait for the frames that cancelled calls left behind, as `AgentMessageHandler.aclose`."""
         await self._outboxes.aclose(self._final_send_timeout)
 
-    def _handler_for(self, user_id: str, message: Message) -> MessageHandler:
+    def handler_for(self, user_id: str, message: Message) -> MessageHandler:
+        """The first handler for the message.
+
+        Raises:
+            RemoteError: there is none, or the message names another user.
+        """
         check_identity(user_id, message)
         for handler in self._handlers:
             if handler.can_handle(message.type):

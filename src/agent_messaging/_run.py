@@ -330,8 +330,10 @@ _NOT_STARTED: Final = (RunState.NEW, RunState.QUEUED)
 _TIMED_OUT: Final = AgentFailed(code=ErrorCode.TIMEOUT, message="The agent took too long.")
 
 
-def cancel_run(emitter: RunEmitter, outcome: RunOutcome) -> None:
-    """End a run from outside its agent, which may never have begun or may never return."""
+def cancel_run(run: Run, emitter: RunEmitter, agent: Agent, outcome: RunOutcome) -> None:
+    """End a run from outside its agent, which never began or does not return."""
+    if emitter.lifecycle.state is RunState.NEW:
+        emitter.start(run.context.message_id, agent.name)
     outcome.duration_ms = emitter.elapsed_ms
     _conclude(emitter, outcome, AgentCancelled(reason=outcome.reason or "cancelled"))
 

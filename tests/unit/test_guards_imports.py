@@ -18,11 +18,11 @@ SOURCES = {
 
 #: The rooms from the ground up: each may import those on the lines above its own, and no others.
 ROOMS = (
-    ("_limits", "_log", "_records", "dialects"),
+    ("_buckets", "_limits", "_log", "_records", "dialects", "eventlog"),
     ("_errors",),
-    ("_messages",),
-    ("_events",),
-    ("_lifecycle", "_stats"),
+    ("_checks", "_ids", "_messages"),
+    ("_events", "eventlog.protocol"),
+    ("_lifecycle", "_stats", "eventlog.memory"),
     ("_outbox", "dialects.native"),
     ("_emitter",),
     ("_cancellation", "_replies"),
@@ -30,6 +30,15 @@ ROOMS = (
     ("_registry",),
     ("_handler",),
     ("_router",),
+    # Above: one message on one connection. From here: a process's runs and sessions.
+    ("_endpoint_stats", "_log_access", "_policies", "_session_end", "_tasks"),
+    ("_services", "_users"),
+    ("_journal",),
+    ("_active_run", "_delivery"),
+    ("_session",),
+    ("_control", "_stream"),
+    ("_intake",),
+    ("_endpoint",),
     ("",),  # the package root
     ("compat",),
     ("_cli_streams", "_cli_text", "_demo"),

@@ -20,6 +20,8 @@ __all__ = [
 #: Where a run is, as its last event says; ``queued`` before its first.
 RunStatus: TypeAlias = Literal["queued", "running", "completed", "failed", "cancelled"]
 
+_ENDED: Final = ("completed", "failed", "cancelled")
+
 
 class LoggedEvent(NamedTuple):
     """One event of a run as a log keeps it; two are the same event if they are equal.
@@ -63,7 +65,7 @@ class RunRecord:
     @property
     def is_ended(self) -> bool:
         """Whether its terminal event was appended."""
-        return self.status not in ("queued", "running")
+        return self.status in _ENDED
 
 
 class Lease(NamedTuple):
@@ -89,13 +91,18 @@ class EventPage(NamedTuple):
             successor where older ones were evicted.
         first_seq: the first event that the log holds; ``last_seq + 1`` if it holds none.
         last_seq: the last event that was appended.
-        is_ended: whether that one is the run's terminal event.
+        status: where the run is, as that event says.
     """
 
     events: Sequence[LoggedEvent]
     first_seq: int
     last_seq: int
-    is_ended: bool
+    status: RunStatus
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the last event is the run's terminal event."""
+        return self.status in _ENDED
 
 
 class _Appended:

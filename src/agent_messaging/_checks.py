@@ -1,0 +1,26 @@
+"""Checks of what a host sets up."""
+
+from agent_messaging._errors import ConfigurationError
+from agent_messaging._limits import is_id
+
+__all__ = ["check_seconds", "check_user", "check_word"]
+
+
+def check_user(user_id: object) -> None:
+    """Refuse a user id that the host cannot mean."""
+    if not is_id(user_id):
+        raise ConfigurationError(
+            f"user_id must be a string of 1 to 128 printable characters, not {user_id!r}"
+        )
+
+
+def check_seconds(name: str, seconds: object) -> None:
+    """Refuse what no timer can be set to; the upper bound is some thirty years."""
+    if not (isinstance(seconds, (int, float)) and 0 < seconds <= 1e9):
+        raise ConfigurationError(f"{name} must be a positive number of seconds, not {seconds!r}")
+
+
+def check_word(name: str, word: object, words: tuple[str, ...]) -> None:
+    """Refuse a word that is none of those."""
+    if word not in words:
+        raise ConfigurationError(f"{name} must be one of {', '.join(words)}, not {word!r}")

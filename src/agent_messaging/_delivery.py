@@ -1,0 +1,481 @@
+"""What one connection is sent: answers, live runs, replays; by the one writer to its socket."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextvars import copy_context
+from typing import Final, NamedTuple, Protocol, TypeAlias, final
+
+from agent_messaging._errors import RemoteError
+from agent_messaging._log_access import asked
+from agent_messaging._messages import MessageType
+from agent_messaging._outbox import Transport
+from agent_messaging._services import Services
+from agent_messaging._session_end import SessionEndReason
+from agent_messaging._users import OwnedRun
+from agent_messaging.dialects.native import NativeRunEncoder
+from agent_messaging.eventlog.protocol import EventPage, RunRecord, RunStatus
+
+__all__ = ["Delivery", "Watch"]
+
+#: Events of one read: enough to make the read cheap, few enough that no run holds up another.
+_PAGE: Final = 64
+
+#: Events behind which a session that reads well never falls for long: an eighth of the default
+#: bound. Beyond it, awaiting an emit leaves turns of the loop to the session.
+_CROWD: Final = 32
+
+#: Seconds that a timer may be early by, so that none is set for less than the clock can show.
+_TOLERANCE: Final = 1e-3
+
+#: Told of a frame on the control lane: whether the transport accepted it, or never will.
+Sent: TypeAlias = Callable[[bool], None]
+
+
+class _Finish(Protocol):
+    def __call__(self, reason: SessionEndReason, error: Exception | None = None) -> None: ...
+
+
+class _Reply(NamedTuple):
+    """A frame of the control lane; it goes when the client has seen these runs to their end."""
+
+    frame: str
+    after: tuple[str, ...]
+    sent: Sent | None
+
+
+@final
+class Watch:
+    """A session's cursor in one run.
+
+    Attributes:
+        run_id: the run.
+        thread_id: its conversation.
+        status: where the run was when it was last read.
+        cursor: the last event that the transport accepted, or that the client had before.
+        active: the run, if it is one of this endpoint's that has not been reported.
+        is_live: whether the session has caught up with the run once.
+        encode: makes frames of its events.
+        unfollow: has the log wake it no more.
+    """
+
+    __slots__ = (
+        "_delivery",
+        "active",
+        "cursor",
+        "encode",
+        "is_live",
+        "run_id",
+        "status",
+        "thread_id",
+        "unfollow",
+    )
+
+    def __init__(
+        self,
+        delivery: "Delivery",
+        user_id: str,
+        thread_id: str,
+        run_id: str,
+        status: RunStatus,
+        cursor: int,
+    ) -> None:
+        self._delivery = delivery
+        self.thread_id = thread_id
+        self.run_id = run_id
+        self.status: RunStatus = status
+        self.cursor = cursor
+        self.active: OwnedRun | None = None
+        self.is_live = False
+        self.encode = NativeRunEncoder(user_id, thread_id, run_id).encode
+        self.unfollow: Callable[[], None] = _nothing
+
+    def wake(self, last_seq: int) -> None:
+        """The run has events up to ``last_seq``."""
+        self._delivery.wake(self, last_seq)
+
+    def lose_log(self) -> None:
+        """The run's events can be kept no more."""
+        self._delivery.finish("log_unavailable")
+
+
+def _nothing() -> None:
+    """What is to be undone for a run that is not followed."""
+
+
+@final
+class Delivery:
+    """The frames on their way to one connection, with no copy of any event.
+
+    It holds a cursor for each run that is watched, and reads the log at the socket's pace. A
+    writer task exists only while there is something to send.
+    """
+
+    __slots__ = (
+        "_is_sending",
+        "_ready",
+        "_replays",
+        "_replies",
+        "_room",
+        "_send",
+        "_sent_at",
+        "_services",
+        "_stall",
+        "_variables",
+        "_watches",
+        "_writer",
+        "finish",
+        "is_closed",
+        "quiet",
+        "user_id",
+    )
+
+    def __init__(
+        self,
+        services: Services,
+        user_id: str,
+        send: Transport,
+        finish: _Finish,
+        quiet: Callable[[], None],
+    ) -> None:
+        self.user_id: Final = user_id
+        #: Ends the session.
+        self.finish: Final = finish
+        #: Told each time that there is nothing to send.
+        self.quiet: Final = quiet
+        self.is_closed = False
+        self._services = services
+        self._send = send
+        self._variables = copy_context()
+        self._room: asyncio.Event | None = None
+        self._replies: list[_Reply] = []
+        self._watches: dict[str, Watch] = {}
+        # Ordered sets. What is live goes before what is replayed, so that a long replay makes
+        # nobody a slow consumer; replays go one after the other, oldest first.
+        self._ready: dict[Watch, None] = {}
+        self._replays: dict[Watch, None] = {}
+        self._writer: asyncio.Task[None] | None = None
+        self._is_sending = False
+        self._sent_at = asyncio.get_running_loop().time()
+        self._stall: asyncio.TimerHandle | None = None
+
+    # Answers.
+
+    def post(self, frame: str, after: tuple[str, ...] = (), sent: Sent | None = None) -> None:
+        """Put a frame on the control lane."""
+        if self.is_closed:
+            if sent is not None:
+                sent(False)
+            return
+        self._replies.append(_Reply(frame, after, sent))
+        if self._writer is None:
+            self._start()
+
+    def answer(
+        self,
+        kind: MessageType,
+        payload: Mapping[str, object],
+        after: tuple[str, ...] = (),
+        sent: Sent | None = None,
+    ) -> None:
+        """Put a control frame on the control lane."""
+        now = self._services.clock.wall()
+        self.post(self._services.dialect.encode_control(kind, payload, now), after, sent)
+
+    async def room(self) -> None:
+        """Wait while more answers wait for the client to read them than the limits allow."""
+        while len(self._replies) >= self._services.limits.pending_replies:
+            if self._room is None:
+                self._room = asyncio.Event()
+            await self._room.wait()
+
+    # Runs.
+
+    @property
+    def has_watches(self) -> bool:
+        """Whether any run is watched."""
+        return bool(self._watches)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is to be sent, and no run is watched."""
+        return not (self._watches or self._replies or self._writer)
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the last send began."""
+        return asyncio.get_running_loop().time() - self._sent_at
+
+    def watch(self, record: RunRecord, cursor: int, active: OwnedRun | None) -> Watch | None:
+        """Watch a run from now on; `replay` is to send what follows ``cursor``.
+
+        None if it is watched already, and stays as it is, or the session has ended.
+        """
+        if self.is_closed or record.run_id in self._watches:
+            return None
+        watch = Watch(self, self.user_id, record.thread_id, record.run_id, record.status, cursor)
+        self._add(watch, active)
+        return watch
+
+    def replay(self, watch: Watch) -> None:
+        """Send what there is of the run, and then what comes."""
+        if self._watches.get(watch.run_id) is watch:
+            self._replays[watch] = None
+            if self._writer is None:
+                self._start()
+
+    def watch_new(self, active: OwnedRun) -> bool:
+        """Watch a run that was just accepted, and has no events yet; whether that is possible."""
+        if self.is_closed:
+            return False
+        context = active.context
+        watch = Watch(self, self.user_id, context.thread_id, context.run_id, "queued", 0)
+        watch.is_live = True
+        self._add(watch, active)
+        return True
+
+    def _add(self, watch: Watch, active: OwnedRun | None) -> None:
+        self._watches[watch.run_id] = watch
+        if active is not None:
+            watch.active = active
+            active.join(watch)
+        watch.unfollow = self._services.log.follow(self.user_id, watch.run_id, watch.wake)
+
+    def cursor(self, run_id: str) -> int:
+        """The last event of a watched run that was sent; 0 if it is not watched."""
+        watch = self._watches.get(run_id)
+        return 0 if watch is None else watch.cursor
+
+    def wake(self, watch: Watch, last_seq: int) -> None:
+        """A run that is watched has more to read."""
+        if watch.is_live:
+            self._ready[watch] = None
+            lag = last_seq - watch.cursor
+            if lag > _CROWD:
+                self._fall_behind(watch, lag)
+            if self._writer is None and not self.is_closed:
+                self._start()
+
+    def _fall_behind(self, watch: Watch, lag: int) -> None:
+        services = self._services
+        bound = services.limits.lag_events
+        if services.slow_consumers == "wait":
+            if lag >= bound and watch.active is not None:
+                watch.active.crowd()
+        elif lag > bound and self._is_sending:
+            self.finish("slow_consumer")
+        elif watch.active is not None:
+            watch.active.crowd()
+
+    # The end.
+
+    def close(self, farewell: str | None, grace: float) -> None:
+        """Watch nothing and send nothing any more, but a last frame; synchronous.
+
+        Args:
+            farewell: the last frame; not tried on a socket whose send has taken too long.
+            grace: seconds that the runs go on at least, without a watcher.
+        """
+        self.is_closed = True
+        if self._stall is not None:
+            self._stall.cancel()
+        watches = tuple(self._watches.values())
+        self._watches.clear()
+        self._ready.clear()
+        self._replays.clear()
+        dropped, self._replies = self._replies, []
+        if farewell is not None and not self._is_stalled:
+            self._replies.append(_Reply(farewell, (), None))
+        self._make_room()
+        for watch in watches:
+            _leave(watch, grace)
+        for reply in dropped:
+            if reply.sent is not None:
+                reply.sent(False)
+        if self._replies and self._writer is None:
+            self._start()
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether a writer is at work."""
+        return self._writer is not None
+
+    async def wait_sent(self) -> None:
+        """Wait until there is nothing to send."""
+        while (writer := self._writer) is not None:
+            await asyncio.wait([writer])
+
+    async def end_writer(self) -> None:
+        """See the last frame out, then the writer; each for ``final_send_timeout`` at most."""
+        writer = self._writer
+        if writer is None:
+            return
+        timeout = self._services.final_send_timeout
+        if self._replies:
+            await asyncio.wait([writer], timeout=timeout)
+        writer.cancel()
+        # A send that swallows its cancellation is left to the host, whose socket it is.
+        await asyncio.wait([writer], timeout=timeout)
+        self._services.tasks.release(writer)
+
+    # The writer.
+
+    @property
+    def _is_stalled(self) -> bool:
+        return self._is_sending and self.silence >= self._services.send_timeout - _TOLERANCE
+
+    def _check_stall(self) -> None:
+        """End a session whose send takes too long."""
+        self._stall = None
+        if self._is_stalled:
+            self.finish("slow_consumer")
+        elif self._writer is not None:
+            left = self._services.send_timeout - (self.silence if self._is_sending else 0.0)
+            self._stall = asyncio.get_running_loop().call_later(left, self._check_stall)
+
+    def _start(self) -> None:
+        if self._stall is None and not self.is_closed:
+            # Left to run out: one timer does for all the writers of so many seconds.
+            self._stall = asyncio.get_running_loop().call_later(
+                self._services.send_timeout, self._check_stall
+            )
+        writer = self._services.tasks.spawn(
+            self._write(), f"session of {self.user_id}", self._variables.copy()
+        )
+        self._writer = None if writer.done() else writer
+
+    async def _write(self) -> None:
+        """Send what there is: answers, then live runs, then replays."""
+        try:
+            while True:
+                if self._has_reply:
+                    await self._send_reply()
+                elif self._ready:
+                    await self._send_events(next(iter(self._ready)))
+                elif self._replays:
+                    await self._send_events(next(iter(self._replays)))
+                else:
+                    break
+        except Exception as error:  # noqa: BLE001 - whatever the host's send raises
+            self.finish("transport_failed", error)
+        except BaseException:
+            self.finish("transport_failed")
+            raise
+        finally:
+            self._writer = None
+            self._is_sending = False
+        self.quiet()
+
+    @property
+    def _has_reply(self) -> bool:
+        """Whether the next answer may go."""
+        replies = self._replies
+        return bool(replies) and self._watches.keys().isdisjoint(replies[0].after)
+
+    async def _send_reply(self) -> None:
+        reply = self._replies.pop(0)
+        self._make_room()
+        self._sent_at = asyncio.get_running_loop().time()
+        self._is_sending = True
+        await self._send(reply.frame)
+        self._is_sending = False
+        if reply.sent is not None:
+            reply.sent(True)
+
+    def _make_room(self) -> None:
+        if self._room is not None and (
+            len(self._replies) < self._services.limits.pending_replies or self.is_closed
+        ):
+            self._room.set()
+            self._room = None
+
+    async def _send_events(self, watch: Watch) -> None:
+        """Send some events of one run."""
+        self._ready.pop(watch, None)
+        page = await self._read(watch)
+        if self._watches.get(watch.run_id) is not watch:
+            return  # the session has ended meanwhile
+        if page is None or watch.cursor + 1 < page.first_seq <= page.last_seq + 1:
+            self._tell_eviction(watch, page)
+            return
+        counted = self._services.counters.events_sent
+        now = asyncio.get_running_loop().time
+        send, encode, active = self._send, watch.encode, watch.active
+        for kind, payload, seq, timestamp in page.events:
+            if self._replies and self._has_reply:
+                break
+            self._sent_at = now()
+            self._is_sending = True
+            await send(encode(kind, payload, seq, timestamp))
+            self._is_sending = False
+            watch.cursor = seq
+            counted[kind] += 1
+            if active is not None:
+                active.delivered(kind, seq)
+            if self._watches.get(watch.run_id) is not watch:
+                return
+        self._go_on(watch, page)
+
+    async def _read(self, watch: Watch) -> EventPage | None:
+        services = self._services
+        try:
+            return await asked(
+                lambda: services.log.read(
+                    self.user_id, watch.run_id, after=watch.cursor, limit=_PAGE
+                ),
+                services.log_timeout,
+            )
+        except RemoteError:
+            self.finish("log_unavailable")
+            return None
+
+    def _go_on(self, watch: Watch, page: EventPage) -> None:
+        """Read on, wait to be woken, or watch the run no more."""
+        watch.status = page.status
+        behind = page.last_seq - watch.cursor
+        if watch.active is not None and behind <= _CROWD:
+            watch.active.relieve()
+        if behind:
+            if watch.is_live:
+                self._ready[watch] = None
+        elif page.is_ended:
+            self._forget(watch)
+        elif not watch.is_live:
+            watch.is_live = True
+            del self._replays[watch]
+            # What came while it was a replay woke nobody.
+            self._ready[watch] = None
+
+    def _tell_eviction(self, watch: Watch, page: EventPage | None) -> None:
+        """Say that the log holds some events no more, and go on with those that it does."""
+        if page is None:  # not even the run
+            page = EventPage((), watch.cursor + 1, watch.cursor, watch.status)
+            self._forget(watch)
+        elif page.is_ended and page.first_seq > page.last_seq:
+            self._forget(watch)
+        else:
+            watch.cursor = page.first_seq - 1
+            (self._ready if watch.is_live else self._replays)[watch] = None
+        run = {
+            "run_id": watch.run_id,
+            "thread_id": watch.thread_id,
+            "status": page.status,
+            "from_seq": page.first_seq,
+            "to_seq": page.last_seq,
+            "evicted": True,
+        }
+        self.answer(MessageType.RESUMED, {"runs": [run]})
+
+    def _forget(self, watch: Watch) -> None:
+        """Watch a run no more: all of it was sent, or is gone."""
+        del self._watches[watch.run_id]
+        self._ready.pop(watch, None)
+        self._replays.pop(watch, None)
+        _leave(watch, 0.0)
+
+
+def _leave(watch: Watch, grace: float) -> None:
+    watch.unfollow()
+    watch.unfollow = _nothing
+    active, watch.active = watch.active, None
+    if active is not None:
+        active.leave(watch, grace)

@@ -1,0 +1,227 @@
+"""A run's events on their way into the log."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Generator
+from typing import Final, final
+
+from agent_messaging._errors import LeaseLost, OutboxFullError, TransportError
+from agent_messaging._limits import Limits
+from agent_messaging._log import log
+from agent_messaging._log_access import backoff, note_trouble
+from agent_messaging._messages import MessageType
+from agent_messaging._outbox import ACCEPTED, Receipt
+from agent_messaging._tasks import Tasks
+from agent_messaging.eventlog.protocol import APPENDED, EventLog, Lease, LoggedEvent
+
+__all__ = ["Journal"]
+
+_logger: Final = logging.getLogger("agent_messaging.endpoint")
+
+#: Turns of the loop that an awaited emit leaves to sessions that are falling behind. No time
+#: passes by them, and the slowest of the usual transports take two or three for a send.
+_TURNS: Final = 8
+
+
+@final
+class Journal:
+    """Appends one run's events to the log, in their order; the sink of a run in an endpoint.
+
+    A log that is done at once costs no task. For any other one task appends what came while the
+    append before it was under way.
+
+    Attributes:
+        failed: whether the run is not ours to write any more; what is posted goes nowhere.
+        is_blocked: whether `check` has anything to say.
+        is_crowded: set by sessions that watch the run and fall behind.
+    """
+
+    __slots__ = (
+        "_appender",
+        "_is_prompt",
+        "_lease",
+        "_limits",
+        "_log",
+        "_lost",
+        "_pending",
+        "_room",
+        "_tasks",
+        "_timeout",
+        "_waits",
+        "failed",
+        "is_blocked",
+        "is_crowded",
+    )
+
+    def __init__(
+        self,
+        event_log: EventLog,
+        lease: Lease,
+        limits: Limits,
+        tasks: Tasks,
+        *,
+        timeout: float,
+        waits: bool,
+        lost: Callable[[bool], object],
+    ) -> None:
+        self.failed = False
+        self.is_blocked = False
+        self.is_crowded = False
+        self._log = event_log
+        self._lease = lease
+        self._limits = limits
+        self._tasks = tasks
+        self._timeout = timeout
+        self._waits = waits
+        self._lost = lost
+        self._is_prompt = True
+        self._pending: list[LoggedEvent] = []
+        self._appender: asyncio.Task[None] | None = None
+        self._room: asyncio.Event | None = None
+
+    @property
+    def websocket(self) -> None:
+        """None: the run may outlive the connection that it came by."""
+
+    def check(self) -> None:
+        """See that an agent's event can be taken.
+
+        Raises:
+            TransportError: the run is not ours to write any more.
+            OutboxFullError: events were emitted without awaiting them until no more can wait.
+        """
+        if self.failed:
+            raise TransportError("the run's events can no longer be kept")
+        if len(self._pending) >= self._limits.outbox_overrun:
+            raise OutboxFullError(f"{len(self._pending)} events wait for the log; await the emits")
+        self.is_blocked = False
+
+    def post(self, event: LoggedEvent, kind: MessageType, receipt: Receipt) -> Awaitable[None]:
+        """Append one event, behind those that wait; awaiting the result waits while it is full."""
+        if self.failed:
+            receipt(kind, False)
+            return ACCEPTED
+        if self._is_prompt:
+            try:
+                appended = self._log.append(self._lease, (event,))
+            except LeaseLost:
+                self._fail(is_log_down=False)
+                receipt(kind, False)
+                return ACCEPTED
+            except Exception as error:  # noqa: BLE001 - a log of the host's may raise anything
+                note_trouble(error)
+                appended = None
+            if appended is APPENDED:
+                return _Turn(self) if self.is_crowded else ACCEPTED
+            self._is_prompt = False
+            self._pending.append(event)
+            self._appender = self._tasks.spawn(self._append(appended), "append")
+            return ACCEPTED
+        self._pending.append(event)
+        if self._appender is None:
+            self._appender = self._tasks.spawn(self._append(None), "append")
+        waiting = len(self._pending)
+        if waiting <= self._limits.outbox_frames:
+            return _Turn(self) if self.is_crowded else ACCEPTED
+        self.is_blocked = waiting >= self._limits.outbox_overrun
+        return _Turn(self)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing waits to be appended."""
+        return self._appender is None
+
+    async def settle(self) -> None:
+        """Wait until nothing waits to be appended; bounded by the log's timeout."""
+        while (appender := self._appender) is not None:
+            await asyncio.wait([appender])
+
+    def close(self) -> None:
+        """The run has ended; nobody is told of anything any more."""
+        self._lost = bool
+
+    async def room(self) -> None:
+        """Wait while too much waits for the log; then leave some turns to sessions that lag."""
+        while len(self._pending) > self._limits.outbox_frames:
+            await self._relief().wait()
+        if self._waits:
+            while self.is_crowded:
+                await self._relief().wait()
+        for _ in range(_TURNS):
+            if not self.is_crowded:
+                break
+            await asyncio.sleep(0)
+
+    def relieve(self) -> None:
+        """A session that fell behind has caught up, or has left."""
+        self.is_crowded = False
+        self._wake()
+
+    def _relief(self) -> asyncio.Event:
+        if self._room is None:
+            self._room = asyncio.Event()
+        return self._room
+
+    def _wake(self) -> None:
+        if self._room is not None:
+            self._room.set()
+            self._room = None
+
+    async def _append(self, begun: Awaitable[None] | None) -> None:
+        """Append what waits, and what comes meanwhile; the first append may have begun already."""
+        try:
+            while self._pending:
+                batch = tuple(self._pending)
+                await self._append_batch(begun, batch)
+                begun = None
+                del self._pending[: len(batch)]
+                self._wake()
+        except LeaseLost:
+            self._fail(is_log_down=False)
+        except TimeoutError:
+            self._fail(is_log_down=True)
+        finally:
+            self._appender = None
+            self._wake()
+
+    async def _append_batch(
+        self, begun: Awaitable[None] | None, batch: tuple[LoggedEvent, ...]
+    ) -> None:
+        attempt = 0
+        async with asyncio.timeout(self._timeout):
+            while True:
+                try:
+                    # Appending the very same again is no error, whatever became of the first try.
+                    await (self._log.append(self._lease, batch) if begun is None else begun)
+                except LeaseLost:
+                    raise
+                except Exception as error:  # noqa: BLE001 - as above
+                    note_trouble(error)
+                    begun = None
+                    await asyncio.sleep(backoff(attempt))
+                    attempt += 1
+                else:
+                    return
+
+    def _fail(self, *, is_log_down: bool) -> None:
+        self.failed = True
+        self.is_blocked = True
+        self._pending.clear()
+        self._wake()
+        event = "log_unavailable" if is_log_down else "lease_lost"
+        fields: dict[str, object] = {"user_id": self._lease.user_id, "run_id": self._lease.run_id}
+        log(_logger, logging.ERROR if is_log_down else logging.WARNING, event, fields)
+        self._lost(is_log_down)
+
+
+@final
+class _Turn:
+    """Waits for room when awaited; left alone, it leaves nothing behind."""
+
+    __slots__ = ("_journal",)
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    def __await__(self) -> Generator[object, None, None]:
+        return self._journal.room().__await__()

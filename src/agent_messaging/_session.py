@@ -1,0 +1,249 @@
+"""One connection of one user: frames in, and what the user watches out."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Mapping
+from typing import Any, Final, TypeAlias, final
+
+from typing_extensions import Buffer
+
+from agent_messaging._delivery import Delivery
+from agent_messaging._errors import RemoteError, TransportError
+from agent_messaging._messages import MessageType
+from agent_messaging._outbox import Transport
+from agent_messaging._services import Services
+from agent_messaging._session_end import (
+    FAREWELLS,
+    OF_THE_HOST,
+    CloseCallback,
+    SessionEnd,
+    SessionEndReason,
+)
+from agent_messaging._users import User
+
+__all__ = ["Session"]
+
+#: Seconds that a heartbeat may be early by, as the clock's steps go.
+_TOLERANCE: Final = 1e-3
+
+#: What becomes of a frame.
+Receive: TypeAlias = Callable[["Session", str | Buffer], Coroutine[Any, Any, None]]
+
+
+@final
+class Session:
+    """One connection of one user; made by `Endpoint.open`, never by a host.
+
+    Attributes:
+        user_id: the authenticated user.
+        connection_id: this connection, new for each session.
+        metadata: what the host handed in, for the contexts of the session's runs.
+        end: how it ended; None while it is open.
+    """
+
+    __slots__ = (
+        "_calls",
+        "_close",
+        "_ends_when_quiet",
+        "_heartbeat",
+        "_idle",
+        "_order",
+        "_receive",
+        "_services",
+        "connection_id",
+        "delivery",
+        "end",
+        "expected",
+        "metadata",
+        "on_end",
+        "thread_id",
+        "user",
+        "user_id",
+    )
+
+    def __init__(
+        self,
+        services: Services,
+        user: User,
+        connection_id: str,
+        send: Transport,
+        close: CloseCallback | None,
+        metadata: Mapping[str, object],
+        receive: Receive,
+    ) -> None:
+        self.user: Final = user
+        self.user_id: Final = user.user_id
+        self.connection_id: Final = connection_id
+        self.metadata: Final = metadata
+        self.end: SessionEnd | None = None
+        #: What goes out.
+        self.delivery: Final = Delivery(
+            services, user.user_id, send, self.finish, self._end_if_quiet
+        )
+        #: The thread of messages that name none: the first that the session used.
+        self.thread_id: str | None = None
+        #: Called at its end, for whoever waits for frames meanwhile.
+        self.on_end: Callable[[], None] | None = None
+        #: Answers that are still to be made, as a STOPPED.
+        self.expected = 0
+        self._services = services
+        self._close = close
+        self._receive = receive
+        self._ends_when_quiet = False
+        self._order = asyncio.Lock()
+        self._calls: dict[asyncio.Task[None], None] = {}
+        self._heartbeat: asyncio.TimerHandle | None = None
+        self._idle: asyncio.TimerHandle | None = None
+        if services.heartbeat is not None:
+            self._heartbeat = self._later(services.heartbeat, self._beat)
+        self._await_frame()
+
+    # In.
+
+    async def receive(self, frame: str | Buffer) -> None:
+        """Take one frame of the client, as text or as UTF-8.
+
+        Returns once the frame is accepted or answered, and waits for no run. It does wait while
+        more answers wait for the client to read them than the limits allow. After the session's
+        end a frame is dropped. Raises nothing but a cancellation.
+        """
+        async with self._order:
+            await self.delivery.room()
+            if self.end is None:
+                self._await_frame()
+                await self._receive(self, frame)
+
+    async def serve(self, frames: AsyncIterable[str | Buffer]) -> None:
+        """Take frames until they, or the session, end; what they raise is a disconnect."""
+        try:
+            # Its way out, when the session ends while the client is silent.
+            async with asyncio.timeout(None) as scope:
+                self.on_end = lambda: scope.reschedule(asyncio.get_running_loop().time())
+                async for frame in frames:
+                    await self.receive(frame)
+                    if self.end is not None:
+                        break
+        except Exception as error:  # noqa: BLE001 - whatever the host's frames raise
+            self.finish("disconnected", error)
+        finally:
+            self.on_end = None
+            if isinstance(frames, AsyncGenerator):
+                await frames.aclose()
+
+    async def close(self) -> None:
+        """End the session: the client is gone, or is to go. Idempotent.
+
+        The ``close`` callback is not called. What was not sent by now is not sent any more.
+        """
+        self.finish("disconnected")
+        await self.delivery.wait_sent()
+
+    async def wait_sent(self) -> None:
+        """Wait until there is nothing to send."""
+        await self.delivery.wait_sent()
+
+    def call(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have a handler of the host's work for this session; cancelled at its end."""
+        task = self._services.tasks.spawn(work, f"handler {self.connection_id}")
+        if not task.done():
+            self._calls[task] = None
+            task.add_done_callback(self._called)
+
+    def _called(self, task: asyncio.Task[None]) -> None:
+        self._calls.pop(task, None)
+        self._end_if_quiet()
+
+    async def __call__(self, frame: str) -> None:
+        """Send one frame of the host's own: what a handler of a host gets as its websocket.
+
+        Raises:
+            TransportError: the session has ended.
+        """
+        accepted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.delivery.post(
+            frame, sent=lambda was: None if accepted.done() else accepted.set_result(was)
+        )
+        if not await accepted:
+            raise TransportError("the session has ended")
+
+    # Its end.
+
+    def end_when_quiet(self) -> None:
+        """End as completed once nothing more is to come, as a stream does."""
+        self._ends_when_quiet = True
+        self._end_if_quiet()
+
+    def _end_if_quiet(self) -> None:
+        is_quiet = self.delivery.is_quiet and not (self.expected or self._calls)
+        if self._ends_when_quiet and is_quiet:
+            self.finish("completed")
+
+    def finish(self, reason: SessionEndReason, error: Exception | None = None) -> None:
+        """End the session, synchronously; the first reason counts."""
+        if self.end is not None:
+            return
+        self.end = SessionEnd(reason=reason, error=error)
+        services = self._services
+        is_slow = reason == "slow_consumer"
+        services.counters.slow_consumers += is_slow
+        for timer in (self._heartbeat, self._idle):
+            if timer is not None:
+                timer.cancel()
+        for call in self._calls:
+            call.cancel()
+        self.delivery.close(
+            self._farewell(reason), services.slow_consumer_grace if is_slow else 0.0
+        )
+        if self.on_end is not None:
+            self.on_end()
+        self.user.leave(self)
+        is_told = self._close is not None and reason not in OF_THE_HOST
+        if self.delivery.is_writing or is_told:
+            services.tasks.spawn(
+                self._shut_down(reason, is_told=is_told), f"close {self.connection_id}"
+            )
+
+    def _farewell(self, reason: SessionEndReason) -> str | None:
+        words = FAREWELLS.get(reason)
+        if words is None:
+            return None
+        services = self._services
+        reply = RemoteError(*words).reply
+        return services.dialect.encode_control(
+            MessageType.ERROR_MESSAGE, reply, services.clock.wall()
+        )
+
+    async def _shut_down(self, reason: SessionEndReason, *, is_told: bool) -> None:
+        """See the writer to its end, and have the host close the socket; both bounded."""
+        await self.delivery.end_writer()
+        if is_told and self._close is not None:
+            async with asyncio.timeout(self._services.final_send_timeout):
+                await self._close(reason)
+
+    # Timers.
+
+    def _later(self, seconds: float, action: Callable[[], None]) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(seconds, action)
+
+    def _beat(self) -> None:
+        """Send a heartbeat if nothing else was sent for as long."""
+        interval = self._services.heartbeat or 0.0
+        left = interval - self.delivery.silence
+        if self.delivery.is_writing:
+            left = interval
+        elif left <= _TOLERANCE:
+            self.delivery.answer(MessageType.HEARTBEAT, {})
+            left = interval
+        self._heartbeat = self._later(left, self._beat)
+
+    def _await_frame(self) -> None:
+        if self._services.idle_timeout is not None:
+            if self._idle is not None:
+                self._idle.cancel()
+            self._idle = self._later(self._services.idle_timeout, self._be_idle)
+
+    def _be_idle(self) -> None:
+        """End a session of which nothing was heard, and which has nothing to wait for."""
+        if self.delivery.has_watches:
+            self._await_frame()
+        else:
+            self.finish("idle")

@@ -1,0 +1,69 @@
+"""The tasks of an endpoint: each named, each awaited."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from contextvars import Context
+from typing import Any, Final, TypeVar, final
+
+from agent_messaging._log import log, raised_at
+
+__all__ = ["Tasks"]
+
+_logger: Final = logging.getLogger("agent_messaging.endpoint")
+
+T = TypeVar("T")
+
+
+@final
+class Tasks:
+    """A set of tasks that can be waited for; what one raises is logged and hurts no other."""
+
+    __slots__ = ("_none_left", "_tasks")
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._none_left: asyncio.Event | None = None
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def spawn(
+        self, work: Coroutine[Any, Any, T], name: str, context: Context | None = None
+    ) -> asyncio.Task[T]:
+        """Begin the work in a task of its own."""
+        task = asyncio.get_running_loop().create_task(
+            work, name=f"agent_messaging {name}", context=context
+        )
+        # Under an eager task factory it may have come to its end already.
+        if task.done():
+            self._done(task)
+        else:
+            self._tasks.add(task)
+            task.add_done_callback(self._done)
+        return task
+
+    def release(self, task: asyncio.Task[Any]) -> None:
+        """Wait for this one no more."""
+        self._tasks.discard(task)
+        if not self._tasks and self._none_left is not None:
+            self._none_left.set()
+
+    async def join(self) -> None:
+        """Wait until all have ended or were released, those too that begin meanwhile."""
+        while self._tasks:
+            self._none_left = asyncio.Event()
+            await self._none_left.wait()
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self.release(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            fields: dict[str, object] = {
+                "task": task.get_name(),
+                "error": type(error).__name__,
+                "raised_at": raised_at(error),
+            }
+            log(_logger, logging.ERROR, "task_failed", fields)

@@ -1,0 +1,244 @@
+"""One user's sessions, runs and threads: who may begin, who waits, who is refused."""
+
+from collections.abc import Callable, Iterator
+from typing import Protocol, final
+
+from agent_messaging._buckets import TokenBucket
+from agent_messaging._endpoint_stats import ActiveRunInfo
+from agent_messaging._errors import ErrorCode, RemoteError
+from agent_messaging._events import CancelReason
+from agent_messaging._limits import Limits
+from agent_messaging._messages import MessageType
+from agent_messaging._policies import ThreadPolicy
+from agent_messaging._run import RunContext
+from agent_messaging._session_end import SessionEndReason
+
+__all__ = ["OpenSession", "OwnedRun", "Thread", "User", "Watcher"]
+
+
+class Watcher(Protocol):
+    """A session's interest in a run."""
+
+    def lose_log(self) -> None:
+        """The run's events can be kept no more."""
+        ...
+
+
+class OpenSession(Protocol):
+    """A session, as its user knows it."""
+
+    @property
+    def connection_id(self) -> str:
+        """Which of the user's sessions it is."""
+        ...
+
+    def finish(self, reason: SessionEndReason) -> None:
+        """End it."""
+        ...
+
+    async def wait_sent(self) -> None:
+        """Wait until there is nothing to send."""
+        ...
+
+
+class OwnedRun(Protocol):
+    """A run of this endpoint, as its user and its watchers know it."""
+
+    @property
+    def context(self) -> RunContext:
+        """Whose run it is."""
+        ...
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether its claim was won; the client may know of it."""
+        ...
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether its terminal event was appended, or the run is not ours any more."""
+        ...
+
+    @property
+    def info(self) -> ActiveRunInfo:
+        """The run at this moment; to be asked once it is accepted."""
+        ...
+
+    def take_turn(self) -> None:
+        """Begin, as the thread is free; at once, or when the claim is committed."""
+        ...
+
+    def cancel(self, reason: CancelReason) -> None:
+        """Have it end as cancelled for this reason; the first reason counts."""
+        ...
+
+    def on_end(self, callback: Callable[[], None]) -> None:
+        """Call this once the run has ended."""
+        ...
+
+    async def ended(self) -> None:
+        """Wait until the run has ended, or was not accepted after all."""
+        ...
+
+    def join(self, watch: Watcher) -> None:
+        """One more session watches."""
+        ...
+
+    def leave(self, watch: Watcher, grace: float) -> None:
+        """A session watches no more; without any left the run has ``grace`` seconds at least."""
+        ...
+
+    def delivered(self, kind: MessageType, seq: int) -> None:
+        """A session's transport accepted an event."""
+        ...
+
+    def crowd(self) -> None:
+        """A session that watches falls behind."""
+        ...
+
+    def relieve(self) -> None:
+        """A session that watches has caught up."""
+        ...
+
+
+@final
+class Thread:
+    """One conversation's runs that have not ended: those under way, and those that wait."""
+
+    __slots__ = ("running", "waiting")
+
+    def __init__(self) -> None:
+        self.running: list[OwnedRun] = []
+        self.waiting: list[OwnedRun] = []
+
+
+@final
+class User:
+    """What an endpoint knows of one user, and whose every lookup it is.
+
+    Synchronous: a place among the runs is taken before the log is asked, so that two messages
+    never take the same one.
+
+    Attributes:
+        sessions: the open sessions, by connection id.
+        runs: the accepted runs that have not ended, by run id.
+        threads: the threads that have any.
+        places: runs under way and calls of host handlers, with those that are about to be.
+        frames: how many frames may still come.
+        messages: how many agent messages may still come.
+    """
+
+    __slots__ = (
+        "_idle",
+        "frames",
+        "messages",
+        "places",
+        "runs",
+        "sessions",
+        "threads",
+        "user_id",
+    )
+
+    def __init__(
+        self, user_id: str, limits: Limits, now: float, idle: "Callable[[User], None]"
+    ) -> None:
+        self._idle = idle
+        self.user_id = user_id
+        self.sessions: dict[str, OpenSession] = {}
+        self.runs: dict[str, OwnedRun] = {}
+        self.threads: dict[str, Thread] = {}
+        self.places = 0
+        self.frames = TokenBucket(limits.frames_per_minute, now)
+        self.messages = TokenBucket(limits.messages_per_minute, now)
+
+    @property
+    def queued(self) -> int:
+        """How many messages wait for their turn."""
+        return sum(len(thread.waiting) for thread in self.threads.values())
+
+    def all_runs(self) -> Iterator[OwnedRun]:
+        """The runs that have not ended, and those about to be accepted; the waiting ones first.
+
+        Cancelled in this order, none begins because the one before it has ended.
+        """
+        for thread in tuple(self.threads.values()):
+            yield from (*thread.waiting, *thread.running)
+
+    def leave(self, session: OpenSession) -> None:
+        """A session has ended."""
+        self.sessions.pop(session.connection_id, None)
+        self.leave_if_idle()
+
+    def leave_if_idle(self) -> None:
+        """Tell the endpoint that there is nothing to know but the buckets, if so."""
+        if not (self.sessions or self.threads or self.places):
+            self._idle(self)
+
+    def take_place(self, limits: Limits, message_id: str | None) -> None:
+        """Take a place among the runs under way.
+
+        Raises:
+            RemoteError: ``too_many_runs``.
+        """
+        if self.places >= limits.runs_per_user:
+            raise RemoteError(
+                ErrorCode.TOO_MANY_RUNS,
+                f"at most {limits.runs_per_user} runs at once; stop one, or wait for its end",
+                message_id=message_id,
+            )
+        self.places += 1
+
+    def give_place_back(self) -> None:
+        """Undo `take_place`."""
+        self.places -= 1
+        self.leave_if_idle()
+
+    def admit(self, run: OwnedRun, policy: ThreadPolicy, limits: Limits) -> list[OwnedRun]:
+        """Give a run its place in its thread; those that it replaces, the waiting ones first.
+
+        Raises:
+            RemoteError: ``thread_busy``, ``queue_full`` or ``too_many_runs``; nothing changed.
+        """
+        message_id = run.context.message_id
+        thread = self.threads.get(run.context.thread_id)
+        if thread is None or policy == "parallel":
+            self.take_place(limits, message_id)
+            if thread is None:
+                thread = self.threads[run.context.thread_id] = Thread()
+            thread.running.append(run)
+            return []
+        if policy == "reject":
+            raise RemoteError(
+                ErrorCode.THREAD_BUSY, "the thread has a run already", message_id=message_id
+            )
+        replaced = [*thread.waiting, *thread.running] if policy == "replace" else []
+        if not replaced and len(thread.waiting) >= limits.queued_per_thread:
+            raise RemoteError(
+                ErrorCode.QUEUE_FULL,
+                f"at most {limits.queued_per_thread} messages wait on a thread",
+                message_id=message_id,
+            )
+        thread.waiting.append(run)
+        return replaced
+
+    def position(self, run: OwnedRun) -> int:
+        """A run's place in its thread's queue, 1 for the next; 0 if it does not wait."""
+        thread = self.threads[run.context.thread_id]
+        return thread.waiting.index(run) + 1 if run in thread.waiting else 0
+
+    def release(self, run: OwnedRun) -> OwnedRun | None:
+        """Take a run out of its thread; the one whose turn it is now, in its place."""
+        self.runs.pop(run.context.run_id, None)
+        thread = self.threads[run.context.thread_id]
+        if run in thread.waiting:
+            thread.waiting.remove(run)
+            return None
+        thread.running.remove(run)
+        if thread.running or not thread.waiting:
+            if not thread.running:
+                del self.threads[run.context.thread_id]
+            self.give_place_back()
+            return None
+        successor = thread.waiting.pop(0)
+        thread.running.append(successor)
+        return successor
