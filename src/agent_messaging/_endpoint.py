@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterable, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Final, Self, final
 
@@ -29,7 +29,7 @@ from agent_messaging._services import Services
 from agent_messaging._session import Session
 from agent_messaging._session_end import CloseCallback, SessionEnd
 from agent_messaging._stream import Stream, StreamTransport
-from agent_messaging._users import User
+from agent_messaging._users import OpenSession, User
 from agent_messaging.dialects.native import NativeDialect
 from agent_messaging.eventlog.memory import MemoryEventLog
 from agent_messaging.eventlog.protocol import EventLog
@@ -283,11 +283,13 @@ class Endpoint:
         try:
             async with asyncio.timeout(self._drain_timeout if timeout is None else timeout):
                 await self._runs_ended()
+                await self._calls_ended(are_cancelled=False)
         except TimeoutError:
             pass
         finally:
             self._cancel(self._users.values(), "shutdown")
         await self._runs_ended()
+        await self._calls_ended(are_cancelled=True)
         await self._delivered()
 
     async def forget(self, user_id: str) -> None:
@@ -306,7 +308,7 @@ class Endpoint:
             for session in list(user.sessions.values()):
                 session.finish("forgotten")
             self._cancel([user], "cancelled")
-            await self._runs_ended([user])
+            await self._runs_ended(user)
         await self._services.log.forget(user_id)
 
     # What operators see.
@@ -438,36 +440,41 @@ class Endpoint:
             for run in tuple(user.all_runs()):
                 run.cancel(reason)
 
-    async def _runs_ended(self, users: Collection[User] | None = None) -> None:
-        """Wait until the users, by default all, have no run and no call of a host's handler."""
+    async def _runs_ended(self, user: User | None = None) -> None:
+        """Wait until a user, or by default nobody, has any run."""
         while True:
-            for user in tuple(self._users.values() if users is None else users):
-                for run in user.all_runs():
-                    await run.ended()
-                    break
-                else:
-                    continue
-                break
-            else:
+            users = self._users.values() if user is None else (user,)
+            run = next((run for each in users for run in each.all_runs()), None)
+            if run is None:
                 return
+            await run.ended()
+
+    def _sessions(self) -> tuple[OpenSession, ...]:
+        return tuple(session for user in self._users.values() for session in user.sessions.values())
+
+    async def _calls_ended(self, *, are_cancelled: bool) -> None:
+        """Wait for the host's own handlers."""
+        for session in self._sessions():
+            await session.end_calls(are_cancelled=are_cancelled)
 
     async def _delivered(self) -> None:
         """Wait until the sessions have sent what they have, for ``final_send_timeout``."""
         try:
             async with asyncio.timeout(self._services.final_send_timeout):
-                for user in tuple(self._users.values()):
-                    for session in tuple(user.sessions.values()):
-                        await session.wait_sent()
+                for session in self._sessions():
+                    await session.wait_sent()
         except TimeoutError:
             pass
 
     async def _close(self) -> None:
         self._is_closed = True
-        for user in tuple(self._users.values()):
-            for session in tuple(user.sessions.values()):
-                session.finish("shutdown")
+        for session in self._sessions():
+            session.finish("shutdown")
         self._cancel(self._users.values(), "shutdown")
-        await self._services.tasks.join()
+        services = self._services
+        await services.tasks.join(
+            services.cancel_grace + services.log_timeout + 3 * services.final_send_timeout
+        )
         if self._unfollow_stops is not None:
             self._unfollow_stops()
         if self._own_log is not None:

@@ -211,9 +211,9 @@ class Intake:
             self._answer_retry(session, message, digest, record)
             return
         is_watched = session.delivery.watch_new(run)
-        run.accept()
         for other in replaced:
             other.cancel("replaced")
+        run.accept()
         if not is_watched:
             run.unwatched(0.0)
 

@@ -148,6 +148,15 @@ class Session:
             self._calls[task] = None
             task.add_done_callback(self._called)
 
+    async def end_calls(self, *, are_cancelled: bool) -> None:
+        """Wait for the host's handlers; cancelled, they have ``cancel_grace`` to end."""
+        if are_cancelled:
+            for call in self._calls:
+                call.cancel()
+        if self._calls:
+            timeout = self._services.cancel_grace if are_cancelled else None
+            await asyncio.wait(self._calls, timeout=timeout)
+
     def _called(self, task: asyncio.Task[None]) -> None:
         self._calls.pop(task, None)
         self._end_if_quiet()

@@ -49,11 +49,21 @@ class Tasks:
         if not self._tasks and self._none_left is not None:
             self._none_left.set()
 
-    async def join(self) -> None:
-        """Wait until all have ended or were released, those too that begin meanwhile."""
-        while self._tasks:
-            self._none_left = asyncio.Event()
-            await self._none_left.wait()
+    async def join(self, timeout: float) -> None:
+        """Wait until all have ended or were released, those too that begin meanwhile.
+
+        What a host's code holds up for longer than ``timeout`` seconds is logged, and waited for
+        no more.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                while self._tasks:
+                    self._none_left = asyncio.Event()
+                    await self._none_left.wait()
+        except TimeoutError:
+            for task in self._tasks:
+                log(_logger, logging.ERROR, "task_left_behind", {"task": task.get_name()})
+            self._tasks.clear()
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self.release(task)

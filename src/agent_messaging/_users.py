@@ -40,6 +40,10 @@ class OpenSession(Protocol):
         """Wait until there is nothing to send."""
         ...
 
+    async def end_calls(self, *, are_cancelled: bool) -> None:
+        """Wait for the host's handlers; cancelled, they have a bounded time to end."""
+        ...
+
 
 class OwnedRun(Protocol):
     """A run of this endpoint, as its user and its watchers know it."""
