@@ -34,18 +34,26 @@ async def asked(ask: Callable[[], Awaitable[T]], timeout: float) -> T:
     Raises:
         RemoteError: ``log_unavailable``, it still does.
     """
+    try:
+        return await ask()
+    except Exception as error:  # noqa: BLE001 - a log of the host's may raise anything
+        return await _asked_again(ask, timeout, error)
+
+
+async def _asked_again(ask: Callable[[], Awaitable[T]], timeout: float, error: Exception) -> T:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout
     attempt = 0
     while True:
-        try:
-            return await ask()
-        except Exception as error:  # a log of the host's may raise anything
-            note_trouble(error)
-            if loop.time() >= deadline:
-                raise RemoteError(
-                    ErrorCode.LOG_UNAVAILABLE,
-                    "messages and events cannot be kept or read now; try again later",
-                ) from error
+        note_trouble(error)
+        if loop.time() >= deadline:
+            raise RemoteError(
+                ErrorCode.LOG_UNAVAILABLE,
+                "messages and events cannot be kept or read now; try again later",
+            ) from error
         await asyncio.sleep(backoff(attempt))
         attempt += 1
+        try:
+            return await ask()
+        except Exception as again:  # noqa: BLE001 - as above
+            error = again

@@ -15,6 +15,7 @@ from typing import Final, cast
 from agent_messaging import AgentMessageHandler, AgentThinking, Message, MessageRouter, Run
 from benchmarks import floor
 from benchmarks.conversation import FRAME, THOUGHT, USER_ID, accepting
+from benchmarks.endpoints import idle_session
 from benchmarks.floor import Emit, FloorHandler, Send
 from benchmarks.paths import Handle, in_turn, library
 from benchmarks.quartiles import Quartiles, quartiles
@@ -60,6 +61,7 @@ class Memory:
         waiting_floor: the same run of the floor.
         messages: how many messages were then handled, one after the other.
         growth: bytes that are held after those and were not before.
+        idle_session: one session of an endpoint, and its user, of which nothing is heard.
     """
 
     message: float
@@ -68,6 +70,7 @@ class Memory:
     waiting_floor: float
     messages: int
     growth: int
+    idle_session: float
 
 
 def import_cost(rounds: int) -> ImportCost:
@@ -105,6 +108,7 @@ async def memory(messages: int) -> Memory:
         waiting_run = await _waiting(_library_that_waits)
         waiting_floor = await _waiting(_floor_that_waits)
         growth = await _growth(messages)
+        idle = await idle_session()
     finally:
         tracemalloc.stop()
     return Memory(
@@ -114,6 +118,7 @@ async def memory(messages: int) -> Memory:
         waiting_floor=waiting_floor,
         messages=messages,
         growth=growth,
+        idle_session=idle,
     )
 
 

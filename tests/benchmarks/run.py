@@ -12,11 +12,13 @@ from pathlib import Path
 if not __package__:  # run as a script, this file is found and its package is not
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from benchmarks.endpoints import endpoint_paths
 from benchmarks.footprint import BASELINE, ImportCost, Memory, import_cost, memory
 from benchmarks.paths import check_frames, core_paths, growth_paths
 from benchmarks.rounds import Result, compare
 
 IMPORT_BUDGET_MS = 15.0
+SESSION_BUDGET = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,19 +51,20 @@ class Report:
 async def measured(scale: Scale, *, quick: bool) -> Report:
     """Measure everything; progress goes to stderr."""
     await check_frames()
-    paths = await compare(
-        core_paths(),
-        rounds=scale.rounds,
-        batch=scale.batch,
-        progress=_progress("paths", scale.rounds),
-    )
-    _say("preparing a handler with a long past")
-    growth = await compare(
-        await growth_paths(quick=quick),
-        rounds=scale.growth_rounds,
-        batch=scale.batch,
-        progress=_progress("growth", scale.growth_rounds),
-    )
+    _say("preparing handlers and endpoints with a long past")
+    async with endpoint_paths(quick=quick) as (endpoint, endpoint_growth):
+        paths = await compare(
+            [*core_paths(), endpoint],
+            rounds=scale.rounds,
+            batch=scale.batch,
+            progress=_progress("paths", scale.rounds),
+        )
+        growth = await compare(
+            [*await growth_paths(quick=quick), *endpoint_growth],
+            rounds=scale.growth_rounds,
+            batch=scale.batch,
+            progress=_progress("growth", scale.growth_rounds),
+        )
     _say("imports and memory")
     return Report(
         python=f"{platform.python_implementation()} {platform.python_version()}",
@@ -78,6 +81,7 @@ def table(report: Report) -> str:
     imports, memory = report.imports, report.memory
     spread = f"{imports.ms.lower:.1f} to {imports.ms.upper:.1f}"
     budget = f"budget {IMPORT_BUDGET_MS:.0f} {_verdict(imports.ms.median, IMPORT_BUDGET_MS)}"
+    session = f"budget {SESSION_BUDGET:,} {_verdict(memory.idle_session, SESSION_BUDGET)}"
     by_hand = f"{memory.waiting_floor:,.0f} by hand"
     lines = [
         f"{report.python}, {report.machine}; ratios to the hand-written floor, lower is better",
@@ -96,6 +100,7 @@ def table(report: Report) -> str:
         f"  {memory.event:,.0f} bytes an event",
         f"  {memory.waiting_run:,.0f} bytes a waiting run on its own connection; {by_hand}",
         f"  {memory.growth:+,} bytes held after {memory.messages:,} more messages",
+        f"  {memory.idle_session:,.0f} bytes an idle session of a user of its own, {session}",
     ]
     return "\n".join(lines)
 
