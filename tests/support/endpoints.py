@@ -1,0 +1,327 @@
+"""An endpoint and its clients, as tests drive them: in virtual time, and told in words."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Final, Self
+
+from agent_messaging import (
+    AgentMessageHandler,
+    Clock,
+    Endpoint,
+    MemoryEventLog,
+    MessageHandler,
+    Run,
+    RunFinished,
+    Session,
+)
+from support.frames import Json, runs_of
+from support.loop import tasks_left
+
+TERMINAL: Final = frozenset({"agent_completed", "agent_failed", "agent_cancelled"})
+
+
+def now() -> float:
+    """The running loop's time, which is virtual."""
+    return asyncio.get_running_loop().time()
+
+
+#: The times on the wire are the loop's.
+VIRTUAL: Final = Clock(wall=now, monotonic=now)
+
+
+async def settle() -> None:
+    """Let all that can happen without time passing happen: virtual time moves when all wait."""
+    await asyncio.sleep(1e-6)
+
+
+def frame(kind: str, payload: Mapping[str, object] | None = None, **envelope: object) -> str:
+    """A frame as a client sends it; what is None is left out of the envelope."""
+    fields = {name: value for name, value in envelope.items() if value is not None}
+    return json.dumps({"type": kind, "payload": payload or {}, **fields})
+
+
+async def worker(run: Run) -> str:
+    """An agent that does what the message says.
+
+    ``answer``: end at once. ``work 5``: end after so many seconds. ``tidy 5``: wait for a
+    cancellation, and take so long over it. ``deaf 5``: swallow every cancellation until so many
+    seconds after the first. ``say 5``: emit so many chunks in a tight loop.
+    """
+    act, _, number = run.request.partition(" ")
+    if act == "work":
+        await asyncio.sleep(float(number))
+    elif act == "tidy":
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(float(number))
+    elif act == "deaf":
+        await _be_deaf(float(number))
+    elif act == "say":
+        for chunk in range(int(number)):
+            await run.chunk(str(chunk))
+    return "done"
+
+
+async def _be_deaf(seconds: float) -> None:
+    until = float("inf")
+    while now() < until:
+        try:
+            await asyncio.sleep(min(until - now(), 1e6))
+        except asyncio.CancelledError:
+            until = min(until, now() + seconds)
+
+
+class Socket:
+    """The host's socket of one client, which reads at the pace that a test sets.
+
+    Args:
+        yields: how often a send yields to the loop.
+        seconds: how long a send takes.
+        is_stalled: whether sends wait until the client reads on.
+
+    Attributes:
+        frames: what it accepted.
+        times: when.
+        closed: the reasons that its ``close`` was called with.
+        sends: how many sends began.
+        error: what each send raises, if anything.
+        swallows: how many cancellations a stalled send takes no notice of.
+    """
+
+    def __init__(self, *, yields: int = 0, seconds: float = 0.0, is_stalled: bool = False) -> None:
+        self.frames: list[str] = []
+        self.times: list[float] = []
+        self.closed: list[str] = []
+        self.sends = 0
+        self.error: Exception | None = None
+        self.swallows = 0
+        self._yields = yields
+        self._seconds = seconds
+        self._reads = asyncio.Event()
+        self._is_sending = False
+        if not is_stalled:
+            self._reads.set()
+
+    def stall(self) -> None:
+        """Read nothing any more: each send waits."""
+        self._reads.clear()
+
+    def read_on(self) -> None:
+        """Read again."""
+        self._reads.set()
+
+    async def send(self, frame: str) -> None:
+        """What the endpoint sends with."""
+        assert not self._is_sending, "two sends at once on one connection"
+        self._is_sending = True
+        self.sends += 1
+        try:
+            for _ in range(self._yields):
+                await asyncio.sleep(0)
+            if self._seconds:
+                await asyncio.sleep(self._seconds)
+            while not self._reads.is_set():
+                await self._wait()
+            if self.error is not None:
+                raise self.error
+        finally:
+            self._is_sending = False
+        self.frames.append(frame)
+        self.times.append(now())
+
+    async def _wait(self) -> None:
+        try:
+            await self._reads.wait()
+        except asyncio.CancelledError:
+            if not self.swallows:
+                raise
+            self.swallows -= 1
+
+    async def close(self, reason: str) -> None:
+        """What the endpoint closes with."""
+        self.closed.append(reason)
+
+
+class Connection:
+    """One client on one connection.
+
+    Attributes:
+        socket: its socket.
+        session: the endpoint's side of it.
+    """
+
+    def __init__(self, site: "Site", socket: Socket, session: Session) -> None:
+        self.socket = socket
+        self.session = session
+        self._site = site
+        self._heard = 0
+
+    async def send(
+        self, kind: str, payload: Mapping[str, object] | None = None, **envelope: object
+    ) -> None:
+        """Send one frame."""
+        await self.session.receive(frame(kind, payload, **envelope))
+
+    async def chat(
+        self, text: str, message_id: str | None = None, thread_id: str | None = None
+    ) -> None:
+        """Send a message for the agent."""
+        await self.send("chat", {"text": text}, message_id=message_id, thread_id=thread_id)
+
+    async def stop(self, message_id: str | None = None, **payload: object) -> None:
+        """Stop the run of a message, or what the payload names."""
+        if message_id is not None:
+            payload["run_id"] = self._site.run_id(message_id)
+        await self.send("stop_agent", payload)
+
+    async def resume(self, *, after: Mapping[str, int] | None = None, **payload: object) -> None:
+        """Resume the runs of these messages after these ``seq``, or what the payload names."""
+        if after is not None:
+            payload["after"] = {self._site.run_id(name): seq for name, seq in after.items()}
+        await self.send("resume", payload)
+
+    @property
+    def frames(self) -> list[Json]:
+        """Every frame that its socket accepted."""
+        return [json.loads(frame) for frame in self.socket.frames]
+
+    @property
+    def end(self) -> str | None:
+        """Why its session ended."""
+        return None if self.session.end is None else self.session.end.reason
+
+    async def heard(self) -> str:
+        """What came since the last time, in words, once all that can happen now has happened."""
+        await settle()
+        begin, self._heard = self._heard, len(self.socket.frames)
+        return ", ".join(self._site.words(frame) for frame in self.frames[begin:])
+
+    async def close(self) -> None:
+        """The client is gone."""
+        await self.session.close()
+
+
+class Site:
+    """An endpoint, what it reported, and its clients; an async context manager.
+
+    Args:
+        agent: the agent of an `AgentMessageHandler`.
+        handler: in its place. Whether its runs are reported is then its host's business.
+        options: the endpoint's. Without a heartbeat, unless there is one among them.
+
+    At its end it sees that nothing is left, that every accepted message was reported once, and
+    that its run has exactly one terminal event, the last; and that each connection got the runs'
+    events in their order, without a gap.
+    """
+
+    def __init__(
+        self,
+        agent: Callable[[Run], Awaitable[object]] = worker,
+        *,
+        handler: MessageHandler | None = None,
+        **options: Any,
+    ) -> None:
+        self.finished: list[RunFinished] = []
+        self.connections: list[Connection] = []
+        self.log = MemoryEventLog()
+        self._names: dict[str, str] = {}
+        self._reports = handler is None
+        if handler is None:
+            handler = AgentMessageHandler(
+                agent, clock=VIRTUAL, on_run_finished=self.finished.append
+            )
+        settings: dict[str, Any] = {"log": self.log, "clock": VIRTUAL, "heartbeat": None}
+        self.endpoint = Endpoint(handler, **settings | options)
+
+    async def __aenter__(self) -> Self:
+        await self.endpoint.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.endpoint.__aexit__(kind, error, trace)
+        if error is None:
+            await self._check()
+
+    async def connect(self, user_id: str = "u1", **pace: Any) -> Connection:
+        """A new connection; ``pace`` is the socket's. Its greeting is heard already."""
+        socket = Socket(**pace)
+        session = await self.endpoint.open(user_id, socket.send, close=socket.close)
+        connection = Connection(self, socket, session)
+        self.connections.append(connection)
+        await connection.heard()
+        return connection
+
+    def run_id(self, message_id: str) -> str:
+        """The run of a message; a run id that nobody has, for a message that has no run."""
+        self._learn()
+        return next((run for run, name in self._names.items() if name == message_id), message_id)
+
+    def words(self, frame: Json) -> str:
+        """A frame in a few words, its run named by its message."""
+        self._learn()
+        payload = frame["payload"]
+        kind = frame["type"].removeprefix("agent_")
+        if "run_id" in frame:
+            name = self._name(frame["run_id"])
+            details = [payload.get(key) for key in ("text", "position", "reason", "code", "name")]
+            return " ".join([name, kind, *(str(detail) for detail in details if detail)])
+        if kind == "stopped":
+            stopped = [self._name(run_id) for run_id in payload["run_ids"]]
+            return " ".join(["stopped", *(stopped or ["nothing"])])
+        if kind == "resumed":
+            return "resumed " + (" + ".join(map(self._run_words, payload["runs"])) or "nothing")
+        if kind == "error_message":
+            return " ".join(["error", payload["code"], payload.get("message_id", "")]).strip()
+        return kind if payload.get("id") is None else f"{kind} {payload['id']}"
+
+    def _run_words(self, run: Json) -> str:
+        name = self._name(run["run_id"])
+        evicted = " evicted" if run["evicted"] else ""
+        return f"{name} {run['from_seq']}-{run['to_seq']} {run['status']}{evicted}"
+
+    def _name(self, run_id: str) -> str:
+        return self._names.get(run_id, run_id)
+
+    def _learn(self) -> None:
+        """Learn which run is which message's."""
+        for user_id in self.endpoint.users():
+            for run in self.endpoint.runs(user_id):
+                self._names[run.run_id] = run.message_id
+        for finished in self.finished:
+            self._names[finished.context.run_id] = finished.context.message_id
+
+    async def _check(self) -> None:
+        stats = self.endpoint.stats()
+        names = [task.get_name() for task in tasks_left()]
+        assert len(names) == stats["agents_abandoned_alive"], names
+        assert all(name.startswith("agent_messaging run ") for name in names), names
+        gauges = (stats["users"], stats["sessions"], stats["runs_in_flight"], stats["runs_queued"])
+        assert gauges == (0, 0, 0, 0)
+        ended = stats["runs_completed"] + stats["runs_failed"] + stats["runs_cancelled"]
+        assert ended == stats["runs_accepted"]
+        assert len(self.finished) == stats["runs_accepted"] or not self._reports
+        for finished in self.finished:
+            context = finished.context
+            page = await self.log.read(context.user_id, context.run_id, after=0, limit=10**9)
+            if page is not None and page.events:
+                kinds = [event.type for event in page.events]
+                assert [kind for kind in kinds if kind in TERMINAL] == kinds[-1:], kinds
+        for connection in self.connections:
+            for frames in runs_of(connection.socket.frames).values():
+                check_order(frames)
+
+
+def check_order(frames: Iterable[Json]) -> None:
+    """One run's events on one connection: each the next, and none after the terminal one."""
+    frames = list(frames)
+    seqs = [frame["seq"] for frame in frames]
+    assert seqs == list(range(seqs[0], seqs[0] + len(seqs))), seqs
+    assert not any(frame["type"] in TERMINAL for frame in frames[:-1])
