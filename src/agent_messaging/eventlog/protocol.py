@@ -23,6 +23,7 @@ RunStatus: TypeAlias = Literal["queued", "running", "completed", "failed", "canc
 _ENDED: Final = ("completed", "failed", "cancelled")
 
 
+@final
 class LoggedEvent(NamedTuple):
     """One event of a run as a log keeps it; two are the same event if they are equal.
 
@@ -68,6 +69,7 @@ class RunRecord:
         return self.status in _ENDED
 
 
+@final
 class Lease(NamedTuple):
     """The right to append to a run, as its claimer made it; a later owner gets another token."""
 
@@ -76,6 +78,7 @@ class Lease(NamedTuple):
     token: str
 
 
+@final
 class TakenRun(NamedTuple):
     """A run whose lease had expired, with the lease of its new owner."""
 
@@ -83,6 +86,7 @@ class TakenRun(NamedTuple):
     record: RunRecord
 
 
+@final
 class EventPage(NamedTuple):
     """Some events of a run in their order, without a gap among them.
 
@@ -142,8 +146,8 @@ class EventLog(Protocol):
         """Make the lease's run, unless this user's message has one already; in one atomic step.
 
         Of any number of claims for one ``message_id`` of a user exactly one makes its run, and
-        all get that one: a claim has won if the record has its own ``run_id``. Run ids and
-        tokens are new, so that the same claim again is a retry, which wins again. A claim is kept
+        all get that one: a claim has won if the record has its own ``run_id``. Run ids are new,
+        so that the same claim again is a retry, which wins again. A claim is kept
         for a day at least, longer than the events of its run.
         """
         ...
