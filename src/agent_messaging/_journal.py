@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Generator
-from typing import Final, final
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from typing import Any, Final, final
 
 from agent_messaging._errors import LeaseLost, OutboxFullError, TransportError
 from agent_messaging._limits import Limits
@@ -115,11 +115,11 @@ class Journal:
                 return _Turn(self) if self.is_crowded else ACCEPTED
             self._is_prompt = False
             self._pending.append(event)
-            self._appender = self._tasks.spawn(self._append(appended), "append")
+            self._spawn(self._append(appended, 1))
             return ACCEPTED
         self._pending.append(event)
         if self._appender is None:
-            self._appender = self._tasks.spawn(self._append(None), "append")
+            self._spawn(self._append(None, None))
         waiting = len(self._pending)
         if waiting <= self._limits.outbox_frames:
             return _Turn(self) if self.is_crowded else ACCEPTED
@@ -167,13 +167,23 @@ class Journal:
             self._room.set()
             self._room = None
 
-    async def _append(self, begun: Awaitable[None] | None) -> None:
-        """Append what waits, and what comes meanwhile; the first append may have begun already."""
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        appender = self._tasks.spawn(work, "append")
+        # Under an eager task factory it may have come to its end already.
+        self._appender = None if appender.done() else appender
+
+    async def _append(self, begun: Awaitable[None] | None, tried: int | None) -> None:
+        """Append what waits, and what comes meanwhile.
+
+        Args:
+            begun: the first append, if it has begun already.
+            tried: how many events that was tried with: it is tried again with those alone.
+        """
         try:
             while self._pending:
-                batch = tuple(self._pending)
+                batch = tuple(self._pending[:tried])
                 await self._append_batch(begun, batch)
-                begun = None
+                begun = tried = None
                 del self._pending[: len(batch)]
                 self._wake()
         except LeaseLost:
