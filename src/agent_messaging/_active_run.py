@@ -309,7 +309,7 @@ class ActiveRun:
 
     def delivered(self, kind: MessageType, seq: int) -> None:
         """A session's transport accepted an event; it counts when it is the first to."""
-        if seq <= self._delivered:
+        if seq <= self._delivered or self._is_reported:
             return
         self._delivered = seq
         self._emitter.receipt(kind, True)

@@ -122,7 +122,7 @@ class Intake:
                 return
         self._refuse_now(message, wait)
         context = self._context(session, message)
-        lease = Lease(context.user_id, context.run_id, made_id(self._new_id))
+        lease = Lease(context.user_id, context.run_id, self._owner)
         services = self._services
         user = session.user
         run = ActiveRun(services, user, handler, message, assignment, context, lease)
@@ -262,8 +262,11 @@ class Intake:
 
 def _digest(message: Message) -> str:
     """Stands for a message's content; the same whatever the order of the payload's keys."""
-    content = json.dumps([message.type, message.payload], sort_keys=True, default=repr)
+    content = _canonical([message.type, message.payload])
     return blake2b(content.encode(), digest_size=16).hexdigest()
+
+
+_canonical: Final = json.JSONEncoder(sort_keys=True, default=repr).encode
 
 
 def _rate_limited(wait: float, message_id: str | None) -> RemoteError:

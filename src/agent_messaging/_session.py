@@ -13,7 +13,6 @@ from agent_messaging._outbox import Transport
 from agent_messaging._services import Services
 from agent_messaging._session_end import (
     FAREWELLS,
-    OF_THE_HOST,
     CloseCallback,
     SessionEnd,
     SessionEndReason,
@@ -134,6 +133,7 @@ class Session:
 
         The ``close`` callback is not called. What was not sent by now is not sent any more.
         """
+        self._close = None
         self.finish("disconnected")
         await self.delivery.wait_sent()
 
@@ -205,11 +205,8 @@ class Session:
         if self.on_end is not None:
             self.on_end()
         self.user.leave(self)
-        is_told = self._close is not None and reason not in OF_THE_HOST
-        if self.delivery.is_writing or is_told:
-            services.tasks.spawn(
-                self._shut_down(reason, is_told=is_told), f"close {self.connection_id}"
-            )
+        if self.delivery.is_writing or self._close is not None:
+            services.tasks.spawn(self._shut_down(reason), f"close {self.connection_id}")
 
     def _farewell(self, reason: SessionEndReason) -> str | None:
         words = FAREWELLS.get(reason)
@@ -221,10 +218,10 @@ class Session:
             MessageType.ERROR_MESSAGE, reply, services.clock.wall()
         )
 
-    async def _shut_down(self, reason: SessionEndReason, *, is_told: bool) -> None:
+    async def _shut_down(self, reason: SessionEndReason) -> None:
         """See the writer to its end, and have the host close the socket; both bounded."""
         await self.delivery.end_writer()
-        if is_told and self._close is not None:
+        if self._close is not None:
             async with asyncio.timeout(self._services.final_send_timeout):
                 await self._close(reason)
 

@@ -6,7 +6,7 @@ from typing import Final, Literal, TypeAlias, final
 from agent_messaging._errors import ErrorCode
 from agent_messaging._records import record
 
-__all__ = ["FAREWELLS", "OF_THE_HOST", "CloseCallback", "SessionEnd", "SessionEndReason"]
+__all__ = ["FAREWELLS", "CloseCallback", "SessionEnd", "SessionEndReason"]
 
 #: Why a session ended. ``disconnected``: the client went, or the host closed the session;
 #: ``refused``: it never began; ``completed``: a stream has nothing more to say.
@@ -39,9 +39,6 @@ class SessionEnd:
     reason: SessionEndReason
     error: Exception | None = None
 
-
-#: The ends that the host knows of, since it caused them.
-OF_THE_HOST: Final = frozenset({"disconnected", "refused", "completed"})
 
 #: The last words to a client, where its socket still takes them.
 FAREWELLS: Final[Mapping[SessionEndReason, tuple[ErrorCode, str]]] = {
