@@ -149,6 +149,7 @@ class Connection:
     """One client on one connection.
 
     Attributes:
+        site: where it is.
         socket: its socket.
         session: the endpoint's side of it.
     """
@@ -156,14 +157,18 @@ class Connection:
     def __init__(self, site: "Site", socket: Socket, session: Session) -> None:
         self.socket = socket
         self.session = session
-        self._site = site
+        self.site = site
         self._heard = 0
 
     async def send(
         self, kind: str, payload: Mapping[str, object] | None = None, **envelope: object
     ) -> None:
-        """Send one frame."""
+        """Send one frame, and let what follows from it happen.
+
+        For frames without anything between them, hand them to the session's own ``receive``.
+        """
         await self.session.receive(frame(kind, payload, **envelope))
+        await settle()
 
     async def chat(
         self, text: str, message_id: str | None = None, thread_id: str | None = None
@@ -174,13 +179,13 @@ class Connection:
     async def stop(self, message_id: str | None = None, **payload: object) -> None:
         """Stop the run of a message, or what the payload names."""
         if message_id is not None:
-            payload["run_id"] = self._site.run_id(message_id)
+            payload["run_id"] = self.site.run_id(message_id)
         await self.send("stop_agent", payload)
 
     async def resume(self, *, after: Mapping[str, int] | None = None, **payload: object) -> None:
         """Resume the runs of these messages after these ``seq``, or what the payload names."""
         if after is not None:
-            payload["after"] = {self._site.run_id(name): seq for name, seq in after.items()}
+            payload["after"] = {self.site.run_id(name): seq for name, seq in after.items()}
         await self.send("resume", payload)
 
     @property
@@ -197,7 +202,7 @@ class Connection:
         """What came since the last time, in words, once all that can happen now has happened."""
         await settle()
         begin, self._heard = self._heard, len(self.socket.frames)
-        return ", ".join(self._site.words(frame) for frame in self.frames[begin:])
+        return ", ".join(self.site.words(frame) for frame in self.frames[begin:])
 
     async def close(self) -> None:
         """The client is gone."""
