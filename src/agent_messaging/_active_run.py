@@ -187,8 +187,15 @@ class ActiveRun:
 
     def _begin(self) -> None:
         self._task = self._services.tasks.spawn(
-            self._conduct(), f"run {self.context.run_id}", self._variables
+            self._conduct(), f"run {self.context.run_id}", self._variables, self._task_done
         )
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        self._services.tasks.settle(task)
+        if not self.is_ended:
+            # Somebody else cancelled it before its first step, and none of its code ran.
+            self._outcome.reason = self._outcome.reason or "cancelled"
+            self._end_from_outside()
 
     async def _conduct(self) -> None:
         self._has_begun = True
@@ -241,12 +248,6 @@ class ActiveRun:
             for watch in tuple(self._watches):
                 watch.lose_log()
         self.cancel("cancelled")
-
-    def end_unstarted(self) -> None:
-        """End a run whose task was cancelled, by no one of ours, before its first step."""
-        if self._task is not None and self._task.done() and not self.is_ended:
-            self._outcome.reason = self._outcome.reason or "cancelled"
-            self._end_from_outside()
 
     def _end(self) -> None:
         if self.is_ended:

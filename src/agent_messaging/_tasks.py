@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any, Final, TypeVar, final
 
@@ -29,18 +29,23 @@ class Tasks:
         return len(self._tasks)
 
     def spawn(
-        self, work: Coroutine[Any, Any, T], name: str, context: Context | None = None
+        self,
+        work: Coroutine[Any, Any, T],
+        name: str,
+        context: Context | None = None,
+        done: Callable[[asyncio.Task[T]], None] | None = None,
     ) -> asyncio.Task[T]:
-        """Begin the work in a task of its own."""
+        """Begin the work in a task of its own; ``done`` is called at its end, and `settle`s it."""
         task = asyncio.get_running_loop().create_task(
             work, name=f"agent_messaging {name}", context=context
         )
+        callback = self.settle if done is None else done
         # Under an eager task factory it may have come to its end already.
         if task.done():
-            self._done(task)
+            callback(task)
         else:
             self._tasks.add(task)
-            task.add_done_callback(self._done)
+            task.add_done_callback(callback)
         return task
 
     def release(self, task: asyncio.Task[Any]) -> None:
@@ -65,7 +70,8 @@ class Tasks:
                 log(_logger, logging.ERROR, "task_left_behind", {"task": task.get_name()})
             self._tasks.clear()
 
-    def _done(self, task: asyncio.Task[Any]) -> None:
+    def settle(self, task: asyncio.Task[Any]) -> None:
+        """A task has ended: log what it raised."""
         self.release(task)
         if task.cancelled():
             return
