@@ -269,6 +269,17 @@ class Site:
         self._learn()
         return next((run for run, name in self._names.items() if name == message_id), message_id)
 
+    async def history(self, *message_ids: str, user_id: str = "u1") -> str:
+        """What the log holds of these messages' runs, in words, each event with its second."""
+        told: list[str] = []
+        for message_id in message_ids:
+            run_id = self.run_id(message_id)
+            page = await self.log.read(user_id, run_id, after=0, limit=10**9)
+            for kind, payload, _, timestamp in () if page is None else page.events:
+                event = {"type": kind, "payload": json.loads(payload), "run_id": run_id}
+                told.append(f"{self.words(event)} at {timestamp:.0f}")
+        return ", ".join(told)
+
     def words(self, frame: Json) -> str:
         """A frame in a few words, its run named by its message."""
         self._learn()
