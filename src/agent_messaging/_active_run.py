@@ -116,6 +116,8 @@ class ActiveRun:
             self._emitter.decide(queued)
         else:
             self._is_turn = True
+        if self._is_decided:
+            return  # the lease was lost with its first event
         if self._outcome.reason is not None:
             self._end_from_outside()
         elif self._is_turn:
@@ -124,7 +126,8 @@ class ActiveRun:
     def take_turn(self) -> None:
         """Begin, as the thread is free; at once, or when the claim is committed."""
         self._is_turn = True
-        if self._is_accepted:
+        # One that was cancelled while it waited may still be on its way into the log.
+        if self._is_accepted and not self._is_decided:
             self._begin()
 
     def withdraw(self) -> None:
