@@ -431,7 +431,8 @@ class Endpoint:
     def _stop(self, user_id: str, run_id: str) -> None:
         """Another endpoint over the same log was asked to stop one of our runs."""
         user = self._users.get(user_id)
-        run = None if user is None else user.runs.get(run_id)
+        # Others may see its claim in the log before this endpoint has its answer.
+        run = None if user is None else user.find(run_id)
         if run is not None:
             run.cancel("stopped")
 

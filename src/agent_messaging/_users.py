@@ -168,6 +168,13 @@ class User:
         for thread in tuple(self.threads.values()):
             yield from (*thread.waiting, *thread.running)
 
+    def find(self, run_id: str) -> OwnedRun | None:
+        """The run that has not ended, also if it is only about to be accepted."""
+        run = self.runs.get(run_id)
+        if run is not None:
+            return run
+        return next((run for run in self.all_runs() if run.context.run_id == run_id), None)
+
     def leave(self, session: OpenSession) -> None:
         """A session has ended."""
         self.sessions.pop(session.connection_id, None)
