@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from typing import Any, Final, TypeVar, cast
 
 from agent_messaging._errors import ErrorCode, EventLogError, RemoteError
 from agent_messaging._log import log, raised_at
@@ -28,32 +29,64 @@ def note_trouble(error: BaseException) -> None:
     log(_logger, level, "log_failed", fields)
 
 
-async def asked(ask: Callable[[], Awaitable[T]], timeout: float) -> T:
+async def asked(ask: Callable[[], Coroutine[Any, Any, T]], timeout: float) -> T:
     """What the log says, asked again for ``timeout`` seconds if it raises.
 
     Raises:
-        RemoteError: ``log_unavailable``, it still does.
+        RemoteError: ``log_unavailable``, it still does, or has not answered by then.
     """
+    begun: Awaitable[T] | None = None
     try:
-        return await ask()
+        answer = ask()
+        # Its first step: a log that answers at once needs no timer, which takes longer than that.
+        begun = _rest(answer, answer.send(None))
+    except StopIteration as stop:
+        return cast("T", stop.value)
     except Exception as error:  # noqa: BLE001 - a log of the host's may raise anything
-        return await _asked_again(ask, timeout, error)
+        note_trouble(error)
+    return await _asked_on(ask, begun, timeout)
 
 
-async def _asked_again(ask: Callable[[], Awaitable[T]], timeout: float, error: Exception) -> T:
+async def _asked_on(
+    ask: Callable[[], Coroutine[Any, Any, T]], begun: Awaitable[T] | None, timeout: float
+) -> T:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout
     attempt = 0
-    while True:
+    try:
+        async with asyncio.timeout_at(deadline):
+            while True:
+                if begun is None:
+                    await asyncio.sleep(backoff(attempt))
+                    attempt += 1
+                try:
+                    return await (ask() if begun is None else begun)
+                except Exception as error:  # noqa: BLE001 - as above
+                    note_trouble(error)
+                    if loop.time() >= deadline:
+                        break  # it has made an error of the cancellation
+                begun = None
+    except TimeoutError as error:
         note_trouble(error)
-        if loop.time() >= deadline:
-            raise RemoteError(
-                ErrorCode.LOG_UNAVAILABLE,
-                "messages and events cannot be kept or read now; try again later",
-            ) from error
-        await asyncio.sleep(backoff(attempt))
-        attempt += 1
+    raise RemoteError(
+        ErrorCode.LOG_UNAVAILABLE,
+        "messages and events cannot be kept or read now; try again later",
+    )
+
+
+@types.coroutine
+def _rest(begun: Coroutine[Any, Any, T], waits_for: object) -> Generator[object, None, T]:
+    """What is left of a coroutine that has taken its first step."""
+    while True:
         try:
-            return await ask()
-        except Exception as again:  # noqa: BLE001 - as above
-            error = again
+            try:
+                yield waits_for
+            except GeneratorExit:
+                begun.close()
+                raise
+            except BaseException as error:  # noqa: BLE001 - it is the log's to handle
+                waits_for = begun.throw(error)
+            else:
+                waits_for = begun.send(None)
+        except StopIteration as stop:
+            return cast("T", stop.value)
