@@ -198,15 +198,19 @@ class Journal:
         self, begun: Awaitable[None] | None, batch: tuple[LoggedEvent, ...]
     ) -> None:
         attempt = 0
-        async with asyncio.timeout(self._timeout):
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._timeout
+        async with asyncio.timeout_at(deadline):
             while True:
                 try:
                     # Appending the very same again is no error, whatever became of the first try.
                     await (self._log.append(self._lease, batch) if begun is None else begun)
                 except LeaseLost:
                     raise
-                except Exception as error:  # noqa: BLE001 - as above
+                except Exception as error:
                     note_trouble(error)
+                    if loop.time() >= deadline:
+                        raise TimeoutError from error  # it made an error of the cancellation
                     begun = None
                     await asyncio.sleep(backoff(attempt))
                     attempt += 1
