@@ -97,15 +97,18 @@ class Intake:
             else:
                 await answer(session, message)
         except RemoteError as refusal:
-            self._services.counters.refused(refusal.code)
-            fields: dict[str, object] = {
-                "user_id": session.user_id,
-                "connection_id": session.connection_id,
-                "code": str(refusal.code),
-                "message_id": refusal.message_id,
-            }
-            log(_logger, logging.INFO, "frame_refused", fields)
+            self._note(session, refusal)
             raise
+
+    def _note(self, session: Session, refusal: RemoteError) -> None:
+        self._services.counters.refused(refusal.code)
+        fields: dict[str, object] = {
+            "user_id": session.user_id,
+            "connection_id": session.connection_id,
+            "code": str(refusal.code),
+            "message_id": refusal.message_id,
+        }
+        log(_logger, logging.INFO, "frame_refused", fields)
 
     async def _accept(self, session: Session, message: Message, wait: float) -> None:
         handler = self._handler_for(session.user_id, message)
@@ -198,10 +201,17 @@ class Intake:
 
     async def _claim_after_all(self, request: _Request) -> None:
         """Go on where `_accept` was cancelled; the same claim again is a retry."""
+        session = request.session
         try:
-            self._claimed(request, await self._claim(request))
-        except (RemoteError, asyncio.CancelledError):
-            request.run.withdraw()
+            try:
+                record = await self._claim(request)
+            except BaseException:
+                request.run.withdraw()
+                raise
+            self._claimed(request, record)
+        except RemoteError as refusal:
+            self._note(session, refusal)
+            session.delivery.answer(MessageType.ERROR_MESSAGE, refusal.reply)
 
     def _claimed(self, request: _Request, record: RunRecord) -> None:
         session, message, digest, run, replaced = request
