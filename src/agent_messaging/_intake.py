@@ -249,7 +249,7 @@ class Intake:
     ) -> None:
         self._refuse_now(message, wait)
         session.user.take_place(self._services.limits, message.message_id)
-        session.call(self._work(session, handler, message))
+        session.call(self._work(session, handler, message), session.user.give_place_back)
 
     async def _work(self, session: Session, handler: MessageHandler, message: Message) -> None:
         try:
@@ -266,8 +266,6 @@ class Intake:
                 ErrorCode.AGENT_ERROR, "The handler failed.", message_id=message.message_id
             )
             session.delivery.answer(MessageType.ERROR_MESSAGE, failure.reply)
-        finally:
-            session.user.give_place_back()
 
 
 def _digest(message: Message) -> str:

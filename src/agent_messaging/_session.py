@@ -141,12 +141,21 @@ class Session:
         """Wait until there is nothing to send."""
         await self.delivery.wait_sent()
 
-    def call(self, work: Coroutine[Any, Any, None]) -> None:
+    def call(self, work: Coroutine[Any, Any, None], ended: Callable[[], None]) -> None:
         """Have a handler of the host's work for this session; cancelled at its end."""
         task = self._services.tasks.spawn(work, f"handler {self.connection_id}")
-        if not task.done():
-            self._calls[task] = None
-            task.add_done_callback(self._called)
+        if task.done():
+            ended()
+            return
+        self._calls[task] = None
+
+        def done(task: asyncio.Task[None]) -> None:
+            # Cancelled before its first step, it has run none of its code.
+            ended()
+            del self._calls[task]
+            self._end_if_quiet()
+
+        task.add_done_callback(done)
 
     async def end_calls(self, *, are_cancelled: bool) -> None:
         """Wait for the host's handlers; cancelled, they have ``cancel_grace`` to end."""
@@ -156,10 +165,6 @@ class Session:
         if self._calls:
             timeout = self._services.cancel_grace if are_cancelled else None
             await asyncio.wait(self._calls, timeout=timeout)
-
-    def _called(self, task: asyncio.Task[None]) -> None:
-        self._calls.pop(task, None)
-        self._end_if_quiet()
 
     async def __call__(self, frame: str) -> None:
         """Send one frame of the host's own: what a handler of a host gets as its websocket.
