@@ -116,7 +116,7 @@ class ControlLane:
         self, session: Session, runs: Sequence[OwnedRun], elsewhere: Sequence[str]
     ) -> None:
         run_ids = (*(run.context.run_id for run in runs), *elsewhere)
-        waits_for = len(run_ids)
+        waits_for = len(runs) + bool(elsewhere)
         session.expected += 1
 
         def ended() -> None:
@@ -130,18 +130,32 @@ class ControlLane:
 
         for run in runs:
             run.on_end(ended)
-        for run_id in elsewhere:
-            self._services.tasks.spawn(self._see_end(session.user_id, run_id, ended), "stop")
+        if elsewhere:
+            # For as long as the session: their owner may never end them.
+            session.call(self._see_ends(session, elsewhere, ended), _nothing)
         for run in runs:
             run.cancel("stopped")
         if not run_ids:
             ended()
 
-    async def _see_end(self, user_id: str, run_id: str, ended: Callable[[], None]) -> None:
-        """Wait for the end of a run that another owner of the log's has been asked to stop."""
-        services = self._services
+    async def _see_ends(
+        self, session: Session, run_ids: Sequence[str], ended: Callable[[], None]
+    ) -> None:
+        """Wait for the ends of runs that other owners of the log's have been asked to stop."""
+        try:
+            for run_id in run_ids:
+                await self._see_end(session.user_id, run_id)
+        except RemoteError as refusal:
+            # STOPPED would be a guess.
+            session.expected -= 1
+            self._services.counters.refused(refusal.code)
+            session.delivery.answer(MessageType.ERROR_MESSAGE, refusal.reply)
+        else:
+            ended()
+
+    async def _see_end(self, user_id: str, run_id: str) -> None:
         changed = asyncio.Event()
-        unfollow = services.log.follow(user_id, run_id, lambda _: changed.set())
+        unfollow = self._services.log.follow(user_id, run_id, lambda _: changed.set())
         try:
             while True:
                 changed.clear()
@@ -151,7 +165,6 @@ class ControlLane:
                 await changed.wait()
         finally:
             unfollow()
-            ended()
 
     # RESUME: RESUMED, what was missed, what comes; none twice, none missing.
 
@@ -206,6 +219,10 @@ class ControlLane:
                     session.delivery.replay(watch)
 
         session.delivery.answer(MessageType.RESUMED, {"runs": told}, sent=replay)
+
+
+def _nothing() -> None:
+    """What a wait for runs elsewhere leaves behind."""
 
 
 def _target(message: Message) -> tuple[Literal["run_id", "thread_id"], str]:
