@@ -122,6 +122,7 @@ class Session:
                     if self.end is not None:
                         break
         except Exception as error:  # noqa: BLE001 - whatever the host's frames raise
+            self.on_end = None  # nobody is on the way any more who would have to be let out
             self.finish("disconnected", error)
         finally:
             self.on_end = None
