@@ -2,9 +2,10 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NamedTuple, final
+from typing import Final, final
 
 from agent_messaging._messages import MessageType
+from agent_messaging._records import record
 from agent_messaging.eventlog.protocol import Lease, LoggedEvent, RunRecord, RunStatus
 
 __all__ = ["Bounds", "Run", "RunStore", "User"]
@@ -18,7 +19,9 @@ _STATUS: Final[Mapping[MessageType, RunStatus]] = {
 }
 
 
-class Bounds(NamedTuple):
+@final
+@record
+class Bounds:
     """What is held at most; of one user, or of all."""
 
     runs: int
@@ -146,8 +149,7 @@ class Run:
         events = self.events
         return _STATUS.get(events[-1].type, "running") if events else self.evicted_status
 
-    @property
-    def record(self) -> RunRecord:
+    def describe(self) -> RunRecord:
         """What the log tells of it."""
         return RunRecord(
             run_id=self.lease.run_id,

@@ -129,7 +129,7 @@ class MemoryEventLog:
         if user is None:
             user = User(lease.user_id)
         elif (claimed := user.claims.get(message_id)) is not None:
-            return claimed.record
+            return claimed.describe()
         if lease.run_id in user.runs:
             raise ConfigurationError("run ids must be new; this one is another message's")
         if not store.has_room(user):
@@ -137,14 +137,14 @@ class MemoryEventLog:
         run = Run(user, lease, thread_id, message_id, digest)
         self._hand_over(run, lease, owner, now, lease_seconds)
         store.add(run)
-        return run.record
+        return run.describe()
 
     async def find_claim(self, user_id: str, message_id: str) -> RunRecord | None:
         """The run that was claimed for this message of the user."""
         self._sweep()
         user = self._store.users.get(user_id)
         run = None if user is None else user.claims.get(message_id)
-        return None if run is None else run.record
+        return None if run is None else run.describe()
 
     # Events.
 
@@ -155,13 +155,13 @@ class MemoryEventLog:
             LeaseLost: the token is not the run's, the run is unknown or ended, or the events do
                 not continue it.
         """
-        # Written for what nearly every call is: one more event of a run that goes on.
+        # Written for what nearly every call is: one more event.
         run = self._leases.get(lease)
         if run is None or len(events) != 1:
             return self._append(lease, events)
         event = events[0]
         kind, payload, seq, _ = event
-        if seq != run.next_seq or kind in _TERMINAL:
+        if seq != run.next_seq:
             return self._append(lease, events)
         run.next_seq = seq + 1
         run.events.append(event)
@@ -178,6 +178,8 @@ class MemoryEventLog:
             or store.events > store.bounds.events
         ):
             store.make_room(user)
+        if kind in _TERMINAL:
+            self._end(run)
         for follower in run.followers:
             follower.wake(seq)
         return APPENDED
@@ -199,12 +201,15 @@ class MemoryEventLog:
             size += len(event.payload)
         self._store.extend(run, events, size)
         if ends:
-            self._release(run)
-            self._store.end(run, self._clock())
+            self._end(run)
         last_seq = run.last_seq
         for follower in run.followers:
             follower.wake(last_seq)
         return APPENDED
+
+    def _end(self, run: Run) -> None:
+        self._release(run)
+        self._store.end(run, self._clock())
 
     async def read(self, user_id: str, run_id: str, *, after: int, limit: int) -> EventPage | None:
         """The first ``limit`` events whose ``seq`` is greater than ``after``; None for no run."""
@@ -219,7 +224,7 @@ class MemoryEventLog:
     async def find_run(self, user_id: str, run_id: str) -> RunRecord | None:
         """The run, or None."""
         run = self._find(user_id, run_id)
-        return None if run is None else run.record
+        return None if run is None else run.describe()
 
     async def runs(self, user_id: str, thread_id: str, *, limit: int) -> Sequence[RunRecord]:
         """The newest ``limit`` runs of a user's thread, oldest first."""
@@ -228,7 +233,7 @@ class MemoryEventLog:
         thread = None if user is None else user.threads.get(thread_id)
         if thread is None:
             return ()
-        newest = [run.record for run in islice(reversed(thread.values()), limit)]
+        newest = [run.describe() for run in islice(reversed(thread.values()), limit)]
         newest.reverse()
         return newest
 
@@ -293,7 +298,7 @@ class MemoryEventLog:
             lease = run.lease._replace(token=new_id())
             self._release(run)
             self._hand_over(run, lease, owner, now, lease_seconds)
-            taken.append(TakenRun(lease, run.record))
+            taken.append(TakenRun(lease, run.describe()))
         return taken
 
     def _hand_over(
