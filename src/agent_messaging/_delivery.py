@@ -111,6 +111,7 @@ class Delivery:
     """
 
     __slots__ = (
+        "_barred",
         "_is_sending",
         "_ready",
         "_replays",
@@ -148,6 +149,8 @@ class Delivery:
         self._variables = copy_context()
         self._room: asyncio.Event | None = None
         self._replies: list[_Reply] = []
+        #: Those that go when the client has seen some runs to their end; no others wait for them.
+        self._barred: tuple[_Reply, ...] = ()
         self._watches: dict[str, Watch] = {}
         # Ordered sets. What is live goes before what is replayed, so that a long replay makes
         # nobody a slow consumer; replays go one after the other, oldest first.
@@ -166,7 +169,11 @@ class Delivery:
             if sent is not None:
                 sent(False)
             return
-        self._replies.append(_Reply(frame, after, sent))
+        reply = _Reply(frame, after, sent)
+        if not self._may_go(reply):
+            self._barred += (reply,)
+            return
+        self._replies.append(reply)
         if self._writer is None:
             self._start()
 
@@ -183,7 +190,7 @@ class Delivery:
 
     async def room(self) -> None:
         """Wait while more answers wait for the client to read them than the limits allow."""
-        while len(self._replies) >= self._services.limits.pending_replies:
+        while self._is_full:
             if self._room is None:
                 self._room = asyncio.Event()
             await self._room.wait()
@@ -282,7 +289,9 @@ class Delivery:
         self._watches.clear()
         self._ready.clear()
         self._replays.clear()
-        dropped, self._replies = self._replies, []
+        dropped = (*self._replies, *self._barred)
+        self._replies = []
+        self._barred = ()
         if farewell is not None and not self._is_stalled:
             self._replies.append(_Reply(farewell, (), None))
         self._make_room()
@@ -347,7 +356,7 @@ class Delivery:
         """Send what there is: answers, then live runs, then replays."""
         try:
             while True:
-                if self._has_reply:
+                if self._replies:
                     await self._send_reply()
                 elif self._ready:
                     await self._send_events(next(iter(self._ready)))
@@ -365,11 +374,13 @@ class Delivery:
             self._is_sending = False
         self.quiet()
 
+    def _may_go(self, reply: _Reply) -> bool:
+        return self._watches.keys().isdisjoint(reply.after)
+
     @property
-    def _has_reply(self) -> bool:
-        """Whether the next answer may go."""
-        replies = self._replies
-        return bool(replies) and self._watches.keys().isdisjoint(replies[0].after)
+    def _is_full(self) -> bool:
+        waiting = len(self._replies) + len(self._barred)
+        return waiting >= self._services.limits.pending_replies and not self.is_closed
 
     async def _send_reply(self) -> None:
         reply = self._replies.pop(0)
@@ -382,9 +393,7 @@ class Delivery:
             reply.sent(True)
 
     def _make_room(self) -> None:
-        if self._room is not None and (
-            len(self._replies) < self._services.limits.pending_replies or self.is_closed
-        ):
+        if self._room is not None and not self._is_full:
             self._room.set()
             self._room = None
 
@@ -401,7 +410,7 @@ class Delivery:
         now = asyncio.get_running_loop().time
         send, encode, active = self._send, watch.encode, watch.active
         for kind, payload, seq, timestamp in page.events:
-            if self._replies and self._has_reply:
+            if self._replies:
                 break
             self._sent_at = now()
             self._is_sending = True
@@ -470,6 +479,9 @@ class Delivery:
         del self._watches[watch.run_id]
         self._ready.pop(watch, None)
         self._replays.pop(watch, None)
+        if self._barred:
+            self._replies.extend(filter(self._may_go, self._barred))
+            self._barred = tuple(reply for reply in self._barred if not self._may_go(reply))
         _leave(watch, 0.0)
 
 
