@@ -122,6 +122,8 @@ class ActiveRun:
             self._end_from_outside()
         elif self._is_turn:
             self._begin()
+        if not self._watches:
+            self.unwatched(0.0)
 
     def take_turn(self) -> None:
         """Begin, as the thread is free; at once, or when the claim is committed."""
@@ -300,6 +302,8 @@ class ActiveRun:
 
     def unwatched(self, grace: float) -> None:
         """Do what the policy says of a run that nobody watches."""
+        if not self._is_accepted:
+            return  # whoever claims it is to watch it
         if self.is_ended:
             self._report()
             return

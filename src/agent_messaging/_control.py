@@ -197,7 +197,7 @@ class ControlLane:
         for record in records:
             asked_for = min(after.get(record.run_id, 0), record.last_seq)
             cursor = max(asked_for, record.first_seq - 1)
-            watch = session.delivery.watch(record, cursor, session.user.runs.get(record.run_id))
+            watch = session.delivery.watch(record, cursor, session.user.find(record.run_id))
             if watch is None:  # watched already: it goes on where it is
                 cursor = asked_for = session.delivery.cursor(record.run_id)
             else:

@@ -230,15 +230,14 @@ class Delivery:
             if self._writer is None:
                 self._start()
 
-    def watch_new(self, active: OwnedRun) -> bool:
-        """Watch a run that was just accepted, and has no events yet; whether that is possible."""
+    def watch_new(self, active: OwnedRun) -> None:
+        """Watch a run that is just being accepted, and has no events yet."""
         if self.is_closed:
-            return False
+            return
         context = active.context
         watch = Watch(self, self.user_id, context.thread_id, context.run_id, "queued", 0)
         watch.is_live = True
         self._add(watch, active)
-        return True
 
     def _add(self, watch: Watch, active: OwnedRun | None) -> None:
         self._watches[watch.run_id] = watch

@@ -220,12 +220,10 @@ class Intake:
             run.withdraw()
             self._answer_retry(session, message, digest, record)
             return
-        is_watched = session.delivery.watch_new(run)
+        session.delivery.watch_new(run)
         for other in replaced:
             other.cancel("replaced")
         run.accept()
-        if not is_watched:
-            run.unwatched(0.0)
 
     def _answer_retry(
         self, session: Session, message: Message, digest: str, record: RunRecord
@@ -238,7 +236,7 @@ class Intake:
             )
         self._services.counters.retries += 1
         session.thread_id = session.thread_id or record.thread_id
-        watch = session.delivery.watch(record, 0, session.user.runs.get(record.run_id))
+        watch = session.delivery.watch(record, 0, session.user.find(record.run_id))
         if watch is not None:
             session.delivery.replay(watch)
 
