@@ -37,6 +37,7 @@ class ActiveRun:
 
     __slots__ = (
         "_agent",
+        "_crowding",
         "_delivered",
         "_emitter",
         "_end_callbacks",
@@ -96,6 +97,8 @@ class ActiveRun:
         self._is_turn = False
         self._is_reported = False
         self._watches: dict[Watcher, None] = {}
+        #: Those of them that fall behind.
+        self._crowding: set[Watcher] = set()
         self._delivered = 0
         #: One at a time: until the run is cancelled for nobody, until its agent is abandoned,
         #: until it is reported though not all was delivered.
@@ -288,17 +291,20 @@ class ActiveRun:
     def leave(self, watch: Watcher, grace: float) -> None:
         """A session watches no more; without any left the run has ``grace`` seconds at least."""
         self._watches.pop(watch, None)
-        self.journal.relieve()
+        self.relieve(watch)
         if not self._watches:
             self.unwatched(grace)
 
-    def crowd(self) -> None:
+    def crowd(self, watch: Watcher) -> None:
         """A session that watches falls behind: leave it some turns of the loop."""
+        self._crowding.add(watch)
         self.journal.is_crowded = True
 
-    def relieve(self) -> None:
-        """A session that watches has caught up."""
-        self.journal.relieve()
+    def relieve(self, watch: Watcher) -> None:
+        """A session that watches has caught up; others may still be behind."""
+        self._crowding.discard(watch)
+        if not self._crowding:
+            self.journal.relieve()
 
     def unwatched(self, grace: float) -> None:
         """Do what the policy says of a run that nobody watches."""

@@ -266,11 +266,11 @@ class Delivery:
         bound = services.limits.lag_events
         if services.slow_consumers == "wait":
             if lag >= bound and watch.active is not None:
-                watch.active.crowd()
+                watch.active.crowd(watch)
         elif lag > bound and self._is_sending:
             self.finish("slow_consumer")
         elif watch.active is not None:
-            watch.active.crowd()
+            watch.active.crowd(watch)
 
     # The end.
 
@@ -441,7 +441,7 @@ class Delivery:
         watch.status = page.status
         behind = page.last_seq - watch.cursor
         if watch.active is not None and behind <= _CROWD:
-            watch.active.relieve()
+            watch.active.relieve(watch)
         if behind:
             if watch.is_live:
                 self._ready[watch] = None

@@ -19,8 +19,9 @@ __all__ = ["Journal"]
 _logger: Final = logging.getLogger("agent_messaging.endpoint")
 
 #: Turns of the loop that an awaited emit leaves to sessions that are falling behind. No time
-#: passes by them, and the slowest of the usual transports take two or three for a send.
-_TURNS: Final = 8
+#: passes by them. The slowest of the usual transports take two or three for a send, and a session
+#: may watch several runs that emit at once.
+_TURNS: Final = 32
 
 
 @final

@@ -96,11 +96,11 @@ class OwnedRun(Protocol):
         """A session's transport accepted an event."""
         ...
 
-    def crowd(self) -> None:
+    def crowd(self, watch: Watcher) -> None:
         """A session that watches falls behind."""
         ...
 
-    def relieve(self) -> None:
+    def relieve(self, watch: Watcher) -> None:
         """A session that watches has caught up."""
         ...
 
