@@ -46,6 +46,7 @@ class ActiveRun:
         "_is_accepted",
         "_is_reported",
         "_is_turn",
+        "_kept_until",
         "_message",
         "_outcome",
         "_request",
@@ -99,6 +100,8 @@ class ActiveRun:
         self._watches: dict[Watcher, None] = {}
         #: Those of them that fall behind.
         self._crowding: set[Watcher] = set()
+        #: When the last grace is over that a session which was too slow has left it.
+        self._kept_until = 0.0
         self._delivered = 0
         #: One at a time: until the run is cancelled for nobody, until its agent is abandoned,
         #: until it is reported though not all was delivered.
@@ -126,7 +129,7 @@ class ActiveRun:
         elif self._is_turn:
             self._begin()
         if not self._watches:
-            self.unwatched(0.0)
+            self._unwatched()
 
     def take_turn(self) -> None:
         """Begin, as the thread is free; at once, or when the claim is committed."""
@@ -289,11 +292,13 @@ class ActiveRun:
         self._watches[watch] = None
 
     def leave(self, watch: Watcher, grace: float) -> None:
-        """A session watches no more; without any left the run has ``grace`` seconds at least."""
+        """A session watches no more; the run goes on for ``grace`` seconds at least."""
         self._watches.pop(watch, None)
         self.relieve(watch)
+        if grace:
+            self._kept_until = asyncio.get_running_loop().time() + grace
         if not self._watches:
-            self.unwatched(grace)
+            self._unwatched()
 
     def crowd(self, watch: Watcher) -> None:
         """A session that watches falls behind: leave it some turns of the loop."""
@@ -306,14 +311,15 @@ class ActiveRun:
         if not self._crowding:
             self.journal.relieve()
 
-    def unwatched(self, grace: float) -> None:
+    def _unwatched(self) -> None:
         """Do what the policy says of a run that nobody watches."""
         if not self._is_accepted:
             return  # whoever claims it is to watch it
         if self.is_ended:
             self._report()
             return
-        seconds = seconds_left(self._services.on_disconnect, grace)
+        grace = self._kept_until - asyncio.get_running_loop().time()
+        seconds = seconds_left(self._services.on_disconnect, max(grace, 0.0))
         if seconds is None or self._outcome.reason is not None:
             return
         if seconds:

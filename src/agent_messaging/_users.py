@@ -89,7 +89,7 @@ class OwnedRun(Protocol):
         ...
 
     def leave(self, watch: Watcher, grace: float) -> None:
-        """A session watches no more; without any left the run has ``grace`` seconds at least."""
+        """A session watches no more; the run goes on for ``grace`` seconds at least."""
         ...
 
     def delivered(self, kind: MessageType, seq: int) -> None:
