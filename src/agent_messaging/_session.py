@@ -127,7 +127,10 @@ class Session:
         finally:
             self.on_end = None
             if isinstance(frames, AsyncGenerator):
-                await frames.aclose()
+                try:
+                    await frames.aclose()
+                except Exception as error:  # noqa: BLE001 - as above
+                    self.finish("disconnected", error)
 
     async def close(self) -> None:
         """End the session: the client is gone, or is to go. Idempotent.
