@@ -247,12 +247,12 @@ class Endpoint:
         """
         transport = StreamTransport()
         session = self._open(user_id, self._checked(user_id, transport.send), None, metadata)
+        session.on_end = transport.close
         try:
             await self._intake.take(session, body)
         except BaseException:
             session.finish("refused")
             raise
-        session.on_end = transport.close
         session.end_when_quiet()
         return Stream(session, transport)
 
