@@ -1,0 +1,82 @@
+"""Cases: a log that was closed says so."""
+
+from collections.abc import Awaitable, Callable
+
+from agent_messaging import EventLog, EventLogError, Lease
+from conformance.trial import LEASE_SECONDS, MakeLog, Wakes, event, opened
+
+LEASE = Lease("ann", "run", "token of ann for run")
+
+
+async def _append(log: EventLog) -> None:
+    await log.append(LEASE, (event(1),))
+
+
+async def _claim(log: EventLog) -> None:
+    await log.claim(
+        Lease("ann", "new", "t"),
+        thread_id="thread",
+        message_id="new",
+        digest="digest",
+        owner="owner",
+        lease_seconds=LEASE_SECONDS,
+    )
+
+
+async def _follow(log: EventLog) -> None:
+    log.follow("ann", "run", Wakes().wake)
+
+
+async def _follow_stops(log: EventLog) -> None:
+    log.follow_stops("owner", lambda user_id, run_id: None)
+
+
+#: A call of each method but `aclose`, as it would do well on a log that is open.
+CALLS: dict[str, Callable[[EventLog], Awaitable[object]]] = {
+    "claim": _claim,
+    "find_claim": lambda log: log.find_claim("ann", "message of run"),
+    "append": _append,
+    "read": lambda log: log.read("ann", "run", after=0, limit=9),
+    "find_run": lambda log: log.find_run("ann", "run"),
+    "runs": lambda log: log.runs("ann", "thread", limit=9),
+    "follow": _follow,
+    "request_stop": lambda log: log.request_stop("ann", "run"),
+    "follow_stops": _follow_stops,
+    "renew": lambda log: log.renew([LEASE], LEASE_SECONDS),
+    "take_expired": lambda log: log.take_expired("owner", LEASE_SECONDS, limit=9),
+    "forget": lambda log: log.forget("ann"),
+}
+
+
+async def every_method_of_a_log_that_is_closed_raises(make_log: MakeLog) -> None:
+    async with opened(make_log) as trial:
+        await trial.claim("run")
+        await trial.log.aclose()
+        for name, call in CALLS.items():
+            try:
+                await call(trial.log)
+            except EventLogError:
+                continue
+            raise AssertionError(f"{name} of a closed log raised nothing")
+
+
+async def a_log_may_be_closed_again(make_log: MakeLog) -> None:
+    async with opened(make_log) as trial:
+        await trial.claim("run")
+        await trial.log.aclose()
+        await trial.log.aclose()
+
+
+async def a_log_that_was_never_used_may_be_closed(make_log: MakeLog) -> None:
+    async with opened(make_log):
+        pass
+
+
+async def who_follows_may_leave_after_the_log_was_closed(make_log: MakeLog) -> None:
+    async with opened(make_log) as trial:
+        await trial.claim("run")
+        unfollow = trial.log.follow("ann", "run", Wakes().wake)
+        unfollow_stops = trial.log.follow_stops("owner", lambda user_id, run_id: None)
+        await trial.log.aclose()
+        unfollow()
+        unfollow_stops()

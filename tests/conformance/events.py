@@ -1,0 +1,151 @@
+"""Cases: what is appended is read."""
+
+import asyncio
+
+from agent_messaging import MessageType
+from conformance.trial import COMPLETED, STARTED, MakeLog, event, opened, story
+
+#: Enough for several pages of any size that a log may use inside.
+LENGTH = 300
+
+
+async def events_are_read_in_the_order_in_which_they_were_appended(make_log: MakeLog) -> None:
+    async with opened(make_log) as trial:
+        await trial.finished("run", length=LENGTH)
+        seqs = [event.seq for event in await trial.pages("run", 64)]
+        assert seqs == sorted(seqs)
+
+
+async def no_event_is_missing(make_log: MakeLog) -> None:
+    async with opened(make_log) as trial:
+        await trial.finished("run", length=LENGTH)
+        seqs = {event.seq for event in await trial.pages("run", 64)}
+        assert seqs >= set(range(1, LENGTH + 1))
+
+
+async def no_event_comes_twice(make_log: MakeLog) -> None:
+    async with opened(make_log) as trial:
+        await trial.finished("run", length=LENGTH)
+        seqs = [event.seq for event in await trial.pages("run", 64)]
+        assert len(seqs) == len(set(seqs))
+
+
+async def events_are_read_as_they_were_appended(make_log: MakeLog) -> None:
+    payloads = ["{}", '{"text":"\\u00e9\\ud83d\\ude00\\u0000\\n"}', f'{{"long":"{"x" * 100_000}"}}']
+    times = [0.0, 1_700_000_000.123456, 1e-9, 0.1 + 0.2]
+    events = [event(1, STARTED)]
+    events += [event(2 + at, payload=payload) for at, payload in enumerate(payloads)]
+    events += [event(len(events) + 1 + at, timestamp=time) for at, time in enumerate(times)]
+    async with opened(make_log) as trial:
+        lease = await trial.claim("run")
+        await trial.append_each(lease, events)
+        read = await trial.events("run")
+        assert read == events
+        assert all(isinstance(event.type, MessageType) for event in read)
+
+
+async def events_that_were_appended_together_are_read(make_log: MakeLog) -> None:
+    async with opened(make_log) as trial:
+        lease = await trial.claim("run")
+        await trial.append(lease, story(5)[:3])
+        await trial.append(lease, story(5)[3:])
+        assert await trial.events("run") == story(5)
+
+
+async def nothing_is_appended_where_there_is_nothing_to_append(make_log: MakeLog) -> None:
+    async with opened(make_log) as trial:
+        lease = await trial.claim("run")
+        await trial.append(lease, [])
+        await trial.append_each(lease, story(3))
+        assert await trial.events("run") == story(3)
+
+
+async def a_page_starts_after_its_cursor_and_ends_at_its_limit(make_log: MakeLog) -> None:
+    async with opened(make_log) as trial:
+        await trial.finished("run", length=5)
+        for after in range(8):
+            for limit in (1, 2, 4, 5, 6):
+                page = await trial.page("run", after=after, limit=limit)
+                assert list(page.events) == story(5)[after : after + limit], (after, limit)
+                assert (page.first_seq, page.last_seq) == (1, 5), "those of the run, not the page"
+
+
+async def a_run_is_where_its_last_event_says(make_log: MakeLog) -> None:
+    statuses = {
+        MessageType.AGENT_QUEUED: "queued",
+        MessageType.AGENT_STARTED: "running",
+        MessageType.AGENT_THINKING: "running",
+        MessageType.TOOL_EXECUTING: "running",
+        MessageType.TOOL_COMPLETED: "running",
+        MessageType.AGENT_RESPONSE_CHUNK: "running",
+        MessageType.AGENT_PROGRESS: "running",
+        MessageType.AGENT_COMPLETED: "completed",
+        MessageType.AGENT_FAILED: "failed",
+        MessageType.AGENT_CANCELLED: "cancelled",
+    }
+    async with opened(make_log) as trial:
+        for kind, status in statuses.items():
+            lease = await trial.claim(kind.value)
+            assert (await trial.page(kind.value)).status == "queued", "before the first event"
+            await trial.append(lease, [event(1, kind)])
+            page = await trial.page(kind.value)
+            record = await trial.log.find_run("ann", kind.value)
+            assert page.status == status, kind
+            assert record is not None
+            assert record.status == status, kind
+
+
+async def a_page_and_a_record_tell_the_same_first_and_last_event(make_log: MakeLog) -> None:
+    async with opened(make_log) as trial:
+        lease = await trial.claim("run")
+        for last in range(4):
+            page = await trial.page("run")
+            record = await trial.log.find_run("ann", "run")
+            assert record is not None
+            assert (page.first_seq, page.last_seq) == (1, last)
+            assert (record.first_seq, record.last_seq) == (1, last)
+            await trial.append(lease, [event(last + 1)])
+
+
+async def a_page_that_was_read_stays_as_it_is(make_log: MakeLog) -> None:
+    async with opened(make_log) as trial:
+        lease = await trial.claim("run")
+        await trial.append_each(lease, story(4)[:2])
+        page = await trial.page("run")
+        await trial.append_each(lease, story(4)[2:])
+        await trial.log.forget("ann")
+        assert list(page.events) == story(4)[:2]
+
+
+async def the_newest_runs_of_a_thread_come_oldest_first(make_log: MakeLog) -> None:
+    async with opened(make_log) as trial:
+        names = ["c", "a", "d", "b"]
+        leases = [await trial.claim(name, thread_id="one") for name in names]
+        await trial.claim("e", thread_id="two")
+        # The order is that of the claims: it does not matter which ends, or speaks, first.
+        await trial.append_each(leases[2], story(3))
+        await trial.append(leases[0], [event(1, COMPLETED)])
+        for limit in (1, 2, 4, 9):
+            runs = await trial.log.runs("ann", "one", limit=limit)
+            assert [run.run_id for run in runs] == names[-limit:], limit
+        assert not await trial.log.runs("ann", "three", limit=9)
+
+
+async def what_is_unknown_is_told_as_none(make_log: MakeLog) -> None:
+    async with opened(make_log) as trial:
+        await trial.finished("run")
+        assert await trial.log.read("ann", "other", after=0, limit=9) is None
+        assert await trial.log.find_run("ann", "other") is None
+        assert await trial.log.find_claim("ann", "other") is None
+        assert await trial.log.read("bob", "other", after=0, limit=9) is None
+        assert await trial.log.find_run("bob", "other") is None
+        assert await trial.log.find_claim("bob", "other") is None
+        assert not await trial.log.runs("bob", "thread", limit=9)
+
+
+async def runs_are_appended_to_at_once(make_log: MakeLog) -> None:
+    async with opened(make_log) as trial:
+        leases = [await trial.claim(f"run {number}") for number in range(8)]
+        await asyncio.gather(*[trial.append_each(lease, story(6)) for lease in leases])
+        for lease in leases:
+            assert await trial.events(lease.run_id) == story(6), lease.run_id

@@ -1,0 +1,269 @@
+"""A log on trial: how it is made, and short words for what the cases ask of it."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar
+
+from agent_messaging import (
+    EventLog,
+    EventPage,
+    Lease,
+    LeaseLost,
+    LoggedEvent,
+    MessageType,
+    RunRecord,
+    TakenRun,
+)
+
+__all__ = [
+    "COMPLETED",
+    "LEASE_SECONDS",
+    "PATIENCE",
+    "STARTED",
+    "THINKING",
+    "Case",
+    "LogOnTrial",
+    "MakeLog",
+    "Trial",
+    "Wakes",
+    "at_each_step",
+    "event",
+    "opened",
+    "story",
+]
+
+T = TypeVar("T")
+
+#: How long leases last where a case does not let them expire, and longer than any case.
+LEASE_SECONDS: Final = 3600.0
+#: Seconds of the loop's time until a case gives up. A log may be slow; it is not to hang.
+PATIENCE: Final = 20.0
+
+STARTED: Final = MessageType.AGENT_STARTED
+THINKING: Final = MessageType.AGENT_THINKING
+COMPLETED: Final = MessageType.AGENT_COMPLETED
+
+
+class LogOnTrial(NamedTuple):
+    """A new and empty log, and the way to let time pass by its clock.
+
+    Attributes:
+        log: the log; the case closes it.
+        advance: lets so many seconds pass by the clock that leases and claims go by. It is no
+            good to wait for them: a case gives up after some seconds of the loop's time.
+    """
+
+    log: EventLog
+    advance: Callable[[float], Awaitable[object]]
+
+
+class MakeLog(Protocol):
+    """Makes a log for one case; called within the event loop in which the case runs."""
+
+    async def __call__(self, *, held_events: int | None = None) -> LogOnTrial:
+        """Make one.
+
+        Args:
+            held_events: how many events of a user it is to hold at most, if it ever lets go of
+                any; None for as many as it likes, at least a thousand.
+        """
+        ...
+
+
+#: One case of the suite: it returns, or raises what is wrong with the log.
+Case: TypeAlias = Callable[[MakeLog], Coroutine[object, object, None]]
+
+
+def event(
+    seq: int, kind: MessageType = THINKING, payload: str = "{}", timestamp: float = 0.5
+) -> LoggedEvent:
+    """One event, with a payload and a time that do not matter."""
+    return LoggedEvent(kind, payload, seq, timestamp)
+
+
+def story(length: int) -> list[LoggedEvent]:
+    """The events of a run that completes, ``length`` in all."""
+    kinds = [STARTED, *[THINKING] * (length - 2), COMPLETED]
+    return [event(seq, kind, f'{{"text":"{seq}"}}') for seq, kind in enumerate(kinds, 1)]
+
+
+class Wakes:
+    """What a follower was woken with."""
+
+    def __init__(self) -> None:
+        self.seqs: list[int] = []
+        self._changed = asyncio.Event()
+
+    def wake(self, seq: int) -> None:
+        """Remember it."""
+        self.seqs.append(seq)
+        self._changed.set()
+
+    async def until(self, seq: int) -> None:
+        """Wait to be woken with this seq, as the last one."""
+        while not self.seqs or self.seqs[-1] != seq:
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def again(self) -> None:
+        """Wait to be woken, unless that happened since the last time."""
+        await self._changed.wait()
+        self._changed.clear()
+
+
+class Trial:
+    """A log, with everything that a case does not care about filled in.
+
+    Attributes:
+        log: the log.
+        advance: lets time pass by its clock.
+    """
+
+    def __init__(self, on_trial: LogOnTrial) -> None:
+        self.log: Final = on_trial.log
+        self.advance: Final = on_trial.advance
+
+    async def claim(
+        self,
+        run_id: str,
+        user_id: str = "ann",
+        *,
+        message_id: str | None = None,
+        thread_id: str = "thread",
+        owner: str = "owner",
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> Lease:
+        """Claim a new run for a message of its own."""
+        lease = Lease(user_id, run_id, f"token of {user_id} for {run_id}")
+        record = await self.attempt(
+            lease,
+            message_id=message_id,
+            thread_id=thread_id,
+            owner=owner,
+            lease_seconds=lease_seconds,
+        )
+        assert record.run_id == run_id, f"a new message was claimed for {record.run_id}"
+        return lease
+
+    async def attempt(
+        self,
+        lease: Lease,
+        *,
+        message_id: str | None = None,
+        thread_id: str = "thread",
+        digest: str = "digest",
+        owner: str = "owner",
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> RunRecord:
+        """Claim, whoever wins."""
+        return await self.log.claim(
+            lease,
+            thread_id=thread_id,
+            message_id=f"message of {lease.run_id}" if message_id is None else message_id,
+            digest=digest,
+            owner=owner,
+            lease_seconds=lease_seconds,
+        )
+
+    async def append(self, lease: Lease, events: Sequence[LoggedEvent]) -> None:
+        """Append one batch."""
+        await self.log.append(lease, tuple(events))
+
+    async def append_each(self, lease: Lease, events: Sequence[LoggedEvent]) -> None:
+        """Append one after the other."""
+        for one in events:
+            await self.log.append(lease, (one,))
+
+    async def refuses(self, lease: Lease, events: Sequence[LoggedEvent]) -> bool:
+        """Whether an append is refused as `LeaseLost`."""
+        try:
+            await self.append(lease, events)
+        except LeaseLost:
+            return True
+        return False
+
+    async def finished(self, run_id: str, user_id: str = "ann", *, length: int = 3) -> Lease:
+        """A run that has completed."""
+        lease = await self.claim(run_id, user_id)
+        await self.append_each(lease, story(length))
+        return lease
+
+    async def page(
+        self, run_id: str, user_id: str = "ann", *, after: int = 0, limit: int = 1000
+    ) -> EventPage:
+        """A page of a run that is known."""
+        page = await self.log.read(user_id, run_id, after=after, limit=limit)
+        assert page is not None, f"{run_id} of {user_id} is unknown"
+        return page
+
+    async def events(self, run_id: str, user_id: str = "ann") -> list[LoggedEvent]:
+        """All events that are held of a run."""
+        return list((await self.page(run_id, user_id)).events)
+
+    async def pages(self, run_id: str, limit: int) -> list[LoggedEvent]:
+        """All events of a finished run, page by page."""
+        events: list[LoggedEvent] = []
+        cursor = 0
+        while True:
+            page = await self.page(run_id, after=cursor, limit=limit)
+            if not page.events:
+                return events
+            events.extend(page.events)
+            cursor = max(event.seq for event in page.events)
+
+    async def take(
+        self, owner: str = "taker", *, lease_seconds: float = LEASE_SECONDS, limit: int = 100
+    ) -> Sequence[TakenRun]:
+        """Take what has expired."""
+        return await self.log.take_expired(owner, lease_seconds, limit=limit)
+
+    async def taken(self, owner: str = "taker", *, lease_seconds: float = LEASE_SECONDS) -> Lease:
+        """The lease of the one run that has expired."""
+        (taken,) = await self.take(owner, lease_seconds=lease_seconds)
+        return taken.lease
+
+
+@asynccontextmanager
+async def opened(
+    make_log: MakeLog, *, held_events: int | None = None
+) -> AsyncGenerator[Trial, None]:
+    """A log on trial, closed at the end; nothing of it takes longer than `PATIENCE`."""
+    on_trial = await make_log(held_events=held_events)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            yield Trial(on_trial)
+    finally:
+        await on_trial.log.aclose()
+
+
+def steps() -> Iterator[int]:
+    """After how many turns of the loop to act: each of the first ones, then fewer and fewer."""
+    step = 0
+    while True:
+        yield step
+        step += 1 + step // 16
+
+
+async def at_each_step(
+    call: Callable[[int], Coroutine[object, object, object]],
+    then: Callable[[int], Awaitable[object]],
+) -> None:
+    """Cancel a call after each number of turns of the loop, until it is done before that.
+
+    Args:
+        call: what is called, given how often it was called before.
+        then: looks at what has become of that call.
+    """
+    for number, step in enumerate(steps()):
+        task = asyncio.ensure_future(call(number))
+        for _ in range(step):
+            await asyncio.sleep(0)
+        was_done = task.done()
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.result()
+        await then(number)
+        if was_done:
+            return
