@@ -43,7 +43,9 @@ class ActiveRun:
         "_end_callbacks",
         "_handler",
         "_has_begun",
+        "_has_returned",
         "_is_accepted",
+        "_is_cancelled",
         "_is_reported",
         "_is_turn",
         "_kept_until",
@@ -94,6 +96,9 @@ class ActiveRun:
         self._outcome = RunOutcome()
         self._task: asyncio.Task[None] | None = None
         self._has_begun = False
+        #: Not as soon as the end is decided: an agent may relay its end, and go on.
+        self._has_returned = False
+        self._is_cancelled = False
         self._is_accepted = False
         self._is_turn = False
         self._is_reported = False
@@ -151,7 +156,7 @@ class ActiveRun:
     def info(self) -> ActiveRunInfo:
         """The run at this moment."""
         state: ActiveRunState = "running" if self._is_turn else "queued"
-        if self._outcome.reason is not None:
+        if self._is_cancelled:
             state = "stopping"
         return ActiveRunInfo(
             run_id=self.context.run_id,
@@ -170,9 +175,11 @@ class ActiveRun:
 
         An agent that has not ended ``cancel_grace`` later is abandoned.
         """
-        if self._outcome.reason is not None or self._is_decided:
+        if self._is_cancelled or self._has_returned:
             return
-        self._outcome.reason = reason
+        self._is_cancelled = True
+        if not self._is_decided:
+            self._outcome.reason = reason
         if self._task is None:
             if self._is_accepted:
                 self._end_from_outside()
@@ -205,6 +212,7 @@ class ActiveRun:
         self._services.tasks.settle(task)
         if not self.is_ended:
             # Somebody else cancelled it before its first step, and none of its code ran.
+            self._has_returned = True
             self._outcome.reason = self._outcome.reason or "cancelled"
             self._end_from_outside()
 
@@ -212,6 +220,7 @@ class ActiveRun:
         self._has_begun = True
         try:
             await self._handler.conduct(self._run, self._emitter, self._agent, self._outcome)
+            self._has_returned = True
             if not self.journal.is_settled:
                 await self.journal.settle()
         finally:
@@ -238,7 +247,7 @@ class ActiveRun:
 
     def _abandon(self) -> None:
         task = self._task
-        if task is None or self._is_decided:
+        if task is None or self._has_returned:
             return  # its terminal event is on its way into the log
         self._services.counters.abandoned += 1
         fields: dict[str, object] = {
@@ -287,7 +296,7 @@ class ActiveRun:
 
     def join(self, watch: Watcher) -> None:
         """One more session watches."""
-        if not self._watches and not self.is_ended and self._outcome.reason is None:
+        if not (self._watches or self.is_ended or self._is_cancelled):
             self._clear_timer()
         self._watches[watch] = None
 
@@ -320,7 +329,7 @@ class ActiveRun:
             return
         grace = self._kept_until - asyncio.get_running_loop().time()
         seconds = seconds_left(self._services.on_disconnect, max(grace, 0.0))
-        if seconds is None or self._outcome.reason is not None:
+        if seconds is None or self._is_cancelled or self._is_decided:
             return
         if seconds:
             self._set_timer(seconds, lambda: self.cancel("disconnected"))

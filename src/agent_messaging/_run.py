@@ -311,11 +311,7 @@ async def execute(
     if emitter.lifecycle.state in _NOT_STARTED:
         emitter.start(run.context.message_id, agent.name)
     outcome.duration_ms = emitter.elapsed_ms
-    relayed = emitter.lifecycle.outcome
-    if relayed is not None:
-        outcome.kind = relayed
-        outcome.code = emitter.relayed_code
-    else:
+    if not _is_relayed(emitter, outcome):
         reason: CancelReason = "disconnected" if emitter.failed else "cancelled"
         if cancelled or emitter.failed or outcome.reason is not None:
             _conclude(emitter, outcome, AgentCancelled(reason=outcome.reason or reason))
@@ -335,7 +331,18 @@ def cancel_run(run: Run, emitter: RunEmitter, agent: Agent, outcome: RunOutcome)
     if emitter.lifecycle.state is RunState.NEW:
         emitter.start(run.context.message_id, agent.name)
     outcome.duration_ms = emitter.elapsed_ms
-    _conclude(emitter, outcome, AgentCancelled(reason=outcome.reason or "cancelled"))
+    if not _is_relayed(emitter, outcome):
+        _conclude(emitter, outcome, AgentCancelled(reason=outcome.reason or "cancelled"))
+
+
+def _is_relayed(emitter: RunEmitter, outcome: RunOutcome) -> bool:
+    """Whether the agent has relayed its end, which is then the run's."""
+    relayed = emitter.lifecycle.outcome
+    if relayed is None:
+        return False
+    outcome.kind = relayed
+    outcome.code = emitter.relayed_code
+    return True
 
 
 def _conclude(emitter: RunEmitter, outcome: RunOutcome, event: TerminalEvent) -> None:
