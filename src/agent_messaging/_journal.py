@@ -97,17 +97,18 @@ class Journal:
             raise OutboxFullError(f"{len(self._pending)} events wait for the log; await the emits")
         self.is_blocked = False
 
-    def post(self, event: LoggedEvent, kind: MessageType, receipt: Receipt) -> Awaitable[None]:
-        """Append one event, behind those that wait; awaiting the result waits while it is full."""
+    def post(self, event: LoggedEvent, _: MessageType, __: Receipt) -> Awaitable[None]:
+        """Append one event, behind those that wait; awaiting the result waits while it is full.
+
+        Sessions tell the run what they delivered; what they did not is counted at its end.
+        """
         if self.failed:
-            receipt(kind, False)
             return ACCEPTED
         if self._is_prompt:
             try:
                 appended = self._log.append(self._lease, (event,))
             except LeaseLost:
                 self._fail(is_log_down=False)
-                receipt(kind, False)
                 return ACCEPTED
             except Exception as error:  # noqa: BLE001 - a log of the host's may raise anything
                 note_trouble(error)
