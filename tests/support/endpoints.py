@@ -193,9 +193,8 @@ class Connection:
         """Every frame that its socket accepted."""
         return [json.loads(frame) for frame in self.socket.frames]
 
-    @property
-    def end(self) -> str | None:
-        """Why its session ended."""
+    def ended(self) -> str | None:
+        """Why its session ended; None while it is open."""
         return None if self.session.end is None else self.session.end.reason
 
     async def heard(self) -> str:

@@ -205,7 +205,7 @@ def test_forgetting_its_user_returns(agent: Agent) -> None:
             began = now()
             await site.endpoint.forget("u1")
             assert now() - began == pytest.approx(_CANCEL_GRACE)
-            assert client.end == "forgotten"
+            assert client.ended() == "forgotten"
             see_counts(site, alive=1)
             assert site.endpoint.users() == {}
 
