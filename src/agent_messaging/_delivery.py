@@ -409,7 +409,7 @@ class Delivery:
         now = asyncio.get_running_loop().time
         send, encode, active = self._send, watch.encode, watch.active
         for kind, payload, seq, timestamp in page.events:
-            if self._replies:
+            if self._replies or (self._ready and not watch.is_live):
                 break
             self._sent_at = now()
             self._is_sending = True
