@@ -87,7 +87,7 @@ class Socket:
         times: when.
         closed: the reasons that its ``close`` was called with.
         sends: how many sends began.
-        error: what each send raises, if anything.
+        error: what each send raises, if anything, from the one that is ``fails_at`` on.
         swallows: how many cancellations a stalled send takes no notice of.
     """
 
@@ -97,6 +97,7 @@ class Socket:
         self.closed: list[str] = []
         self.sends = 0
         self.error: Exception | None = None
+        self.fails_at = 0
         self.swallows = 0
         self._yields = yields
         self._seconds = seconds
@@ -125,7 +126,7 @@ class Socket:
                 await asyncio.sleep(self._seconds)
             while not self._reads.is_set():
                 await self._wait()
-            if self.error is not None:
+            if self.error is not None and self.sends >= self.fails_at:
                 raise self.error
         finally:
             self._is_sending = False
