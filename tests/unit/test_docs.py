@@ -37,6 +37,7 @@ _SAVED: Final = re.compile(r"[Ss]ave this as `(\w+\.py)`:\n\n\Z")
 _NOT_RUN: Final = re.compile(r"<!-- not run: \S.* -->\n\Z")
 _TO_NAME: Final = str.maketrans("/-.", "___")
 _LINK: Final = re.compile(r"\]\(([^()\s]+)\)")
+_BLOCK: Final = re.compile(r"^```\w.*?^```$", re.MULTILINE | re.DOTALL)
 
 
 class _Page:
@@ -171,6 +172,6 @@ def test_every_block_of_a_page_has_a_language_that_is_checked_or_shown(page: str
 @pytest.mark.parametrize("page", _PAGES)
 def test_the_links_of_a_page_lead_somewhere(page: str) -> None:
     path = _ROOT / page
-    links = _LINK.findall(path.read_text(encoding="utf-8"))
+    links = _LINK.findall(_BLOCK.sub("", path.read_text(encoding="utf-8")))
     files = [link.split("#")[0] for link in links if not link.startswith(("http:", "https:", "#"))]
     assert [file for file in files if not (path.parent / file).exists()] == []
