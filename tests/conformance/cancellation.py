@@ -4,10 +4,13 @@ Afterwards the log is usable: whatever the call held on to, it let go of.
 """
 
 from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
 from agent_messaging import EventLog, Lease
 from conformance.stops import Stops
 from conformance.trial import LEASE_SECONDS, MakeLog, at_each_step, opened, story
+
+_Question: TypeAlias = Callable[[EventLog], Awaitable[object]]
 
 
 async def a_claim_that_is_cancelled_was_made_or_not(make_log: MakeLog) -> None:
@@ -59,7 +62,7 @@ async def an_append_that_is_cancelled_was_made_wholly_or_not(make_log: MakeLog) 
 
 
 async def a_question_that_is_cancelled_leaves_the_log_usable(make_log: MakeLog) -> None:
-    questions: list[Callable[[EventLog], Awaitable[object]]] = [
+    questions: list[_Question] = [
         lambda log: log.read("ann", "run", after=1, limit=2),
         lambda log: log.find_run("ann", "run"),
         lambda log: log.find_claim("ann", "message of run"),
@@ -67,19 +70,16 @@ async def a_question_that_is_cancelled_leaves_the_log_usable(make_log: MakeLog) 
     ]
     async with opened(make_log) as trial:
         await trial.finished("run", length=5)
-        for question in questions:
+        for at, question in enumerate(questions):
 
-            async def call(
-                number: int, question: Callable[[EventLog], Awaitable[object]] = question
-            ) -> None:
+            async def call(number: int, question: _Question = question) -> None:
                 await question(trial.log)
 
-            async def then(number: int) -> None:
-                await trial.finished(f"another {number}", "bob")
+            async def then(number: int, at: int = at) -> None:
+                await trial.finished(f"another {at} {number}", "bob")
                 assert await trial.events("run") == story(5)
 
             await at_each_step(call, then)
-            await trial.log.forget("bob")
 
 
 async def a_renewal_that_is_cancelled_was_made_or_not(make_log: MakeLog) -> None:

@@ -78,6 +78,6 @@ async def the_owner_goes_on_after_a_refusal(make_log: MakeLog) -> None:
         lease = await trial.claim("run")
         await trial.append(lease, story(3)[:1])
         await trial.refuses(lease, [event(7)])
-        await trial.refuses(lease._replace(token="other"), [event(2)])
+        await trial.refuses(lease._replace(token="other"), [event(7)])
         await trial.append_each(lease, story(3)[1:])
         assert await trial.events("run") == story(3)

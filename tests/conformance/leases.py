@@ -88,6 +88,7 @@ async def a_lease_that_is_renewed_in_time_is_left_alone(make_log: MakeLog) -> No
         for _ in range(3):
             await trial.advance(6)
             assert not await trial.log.renew([lease], 10)
+        await trial.advance(6)
         assert not await trial.take()
         await trial.append_each(lease, story(3))
 
