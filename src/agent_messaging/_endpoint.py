@@ -162,6 +162,10 @@ class Endpoint:
     ) -> None:
         try:
             await self.drain()
+        except asyncio.CancelledError:
+            # The runs are cancelled, and their clients are to hear of it all the same.
+            await self._see_out()
+            raise
         finally:
             await self._close()
 
@@ -288,9 +292,7 @@ class Endpoint:
             pass
         finally:
             self._cancel(self._users.values(), "shutdown")
-        await self._runs_ended()
-        await self._calls_ended(are_cancelled=True)
-        await self._delivered()
+        await self._see_out()
 
     async def forget(self, user_id: str) -> None:
         """End all that there is of a user, and have the log drop it. Idempotent.
@@ -457,6 +459,12 @@ class Endpoint:
         """Wait for the host's own handlers."""
         for session in self._sessions():
             await session.end_calls(are_cancelled=are_cancelled)
+
+    async def _see_out(self) -> None:
+        """Wait for the end of what was cancelled, and until clients know of it; bounded."""
+        await self._runs_ended()
+        await self._calls_ended(are_cancelled=True)
+        await self._delivered()
 
     async def _delivered(self) -> None:
         """Wait until the sessions have sent what they have, for ``final_send_timeout``."""
