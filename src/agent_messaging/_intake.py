@@ -181,7 +181,7 @@ class Intake:
     async def _find_claim(self, user_id: str, message_id: str) -> RunRecord | None:
         services = self._services
         return await asked(
-            lambda: services.log.find_claim(user_id, message_id), services.log_timeout
+            lambda: services.log.find_claim(user_id, message_id), services.log_timeout, message_id
         )
 
     async def _claim(self, request: _Request) -> RunRecord:
@@ -197,6 +197,7 @@ class Intake:
                 lease_seconds=_LEASE,
             ),
             services.log_timeout,
+            request.message.message_id,
         )
 
     async def _claim_after_all(self, request: _Request) -> None:

@@ -29,8 +29,15 @@ def note_trouble(error: BaseException) -> None:
     log(_logger, level, "log_failed", fields)
 
 
-async def asked(ask: Callable[[], Coroutine[Any, Any, T]], timeout: float) -> T:
+async def asked(
+    ask: Callable[[], Coroutine[Any, Any, T]], timeout: float, message_id: str | None = None
+) -> T:
     """What the log says, asked again for ``timeout`` seconds if it raises.
+
+    Args:
+        ask: asks it.
+        timeout: in seconds.
+        message_id: of the message on whose behalf it is asked.
 
     Raises:
         RemoteError: ``log_unavailable``, it still does, or has not answered by then.
@@ -44,11 +51,14 @@ async def asked(ask: Callable[[], Coroutine[Any, Any, T]], timeout: float) -> T:
         return cast("T", stop.value)
     except Exception as error:  # noqa: BLE001 - a log of the host's may raise anything
         note_trouble(error)
-    return await _asked_on(ask, begun, timeout)
+    return await _asked_on(ask, begun, timeout, message_id)
 
 
 async def _asked_on(
-    ask: Callable[[], Coroutine[Any, Any, T]], begun: Awaitable[T] | None, timeout: float
+    ask: Callable[[], Coroutine[Any, Any, T]],
+    begun: Awaitable[T] | None,
+    timeout: float,
+    message_id: str | None,
 ) -> T:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout
@@ -71,6 +81,7 @@ async def _asked_on(
     raise RemoteError(
         ErrorCode.LOG_UNAVAILABLE,
         "messages and events cannot be kept or read now; try again later",
+        message_id=message_id,
     )
 
 
