@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from typing import Final, NamedTuple, Protocol, TypeAlias, final
 
-from agent_messaging._errors import RemoteError
+from agent_messaging._errors import EventLogError, RemoteError
 from agent_messaging._log_access import asked
 from agent_messaging._messages import MessageType
 from agent_messaging._outbox import Transport
@@ -424,17 +424,19 @@ class Delivery:
         self._go_on(watch, page)
 
     async def _read(self, watch: Watch) -> EventPage | None:
-        services = self._services
         try:
-            return await asked(
-                lambda: services.log.read(
-                    self.user_id, watch.run_id, after=watch.cursor, limit=_PAGE
-                ),
-                services.log_timeout,
-            )
+            return await asked(lambda: self._page(watch), self._services.log_timeout)
         except RemoteError:
             self.finish("log_unavailable")
             return None
+
+    async def _page(self, watch: Watch) -> EventPage | None:
+        cursor = watch.cursor
+        page = await self._services.log.read(self.user_id, watch.run_id, after=cursor, limit=_PAGE)
+        if page is None or page.events or not cursor < page.last_seq >= page.first_seq:
+            return page
+        # It would be read over and over.
+        raise EventLogError("the log lacks events that it says it has")
 
     def _go_on(self, watch: Watch, page: EventPage) -> None:
         """Read on, wait to be woken, or watch the run no more."""
@@ -442,7 +444,7 @@ class Delivery:
         behind = page.last_seq - watch.cursor
         if watch.active is not None and behind <= _CROWD:
             watch.active.relieve(watch)
-        if behind:
+        if behind > 0:  # less than none in a log that went backwards
             if watch.is_live:
                 self._ready[watch] = None
         elif page.is_ended:
