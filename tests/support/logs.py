@@ -140,6 +140,7 @@ class TroubledLog:
         usual: what becomes of the calls for which nothing is planned.
         is_prompt: whether an append that takes no time is done when it returns, as a memory
             log's; what it is to raise it then raises at once.
+        inner: the log that does the work.
 
     Attributes:
         inner: the log that does the work.
@@ -148,8 +149,10 @@ class TroubledLog:
         faults: what the callers did that they may not do.
     """
 
-    def __init__(self, usual: Act = FINE, *, is_prompt: bool = False) -> None:
-        self.inner = MemoryEventLog()
+    def __init__(
+        self, usual: Act = FINE, *, is_prompt: bool = False, inner: MemoryEventLog | None = None
+    ) -> None:
+        self.inner = inner or MemoryEventLog()
         self.calls = Counter[str]()
         self.appends: list[tuple[str, tuple[int, ...]]] = []
         self.faults: list[str] = []
