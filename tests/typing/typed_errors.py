@@ -9,6 +9,8 @@ from agent_messaging import (
     Clock,
     ConfigurationError,
     ErrorCode,
+    EventLogError,
+    LeaseLost,
     LifecycleError,
     Limits,
     LocalError,
@@ -23,13 +25,24 @@ from agent_messaging import (
 def there_is_one_root_with_branches() -> tuple[AgentMessagingError, ...]:
     local: tuple[LocalError, ...] = (
         ConfigurationError("what"),
+        LeaseLost("what"),
         LifecycleError("what"),
         OutboxFullError("what"),
         PayloadError("what"),
     )
     remote = RemoteError(ErrorCode.TIMEOUT, "what")
     wrong_branch: LocalError = remote  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
-    return (*local, remote, wrong_branch, TransportError("what"), AgentError("what"))
+    neither: LocalError = EventLogError("what")  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    others = (TransportError("what"), EventLogError("what"), AgentError("what"))
+    return (*local, remote, wrong_branch, neither, *others)
+
+
+class DatabaseError(EventLogError):
+    """A log's own error, with more to say."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__("the database is gone")
+        self.host = host
 
 
 def a_remote_error_says_what_the_client_reads() -> None:
@@ -39,6 +52,7 @@ def a_remote_error_says_what_the_client_reads() -> None:
         assert_type(error.code, ErrorCode)
         assert_type(error.message, str)
         assert_type(error.message_id, str | None)
+        assert_type(error.retry_after, float | None)
         assert_type(error.reply, dict[str, object])
         error.code = ErrorCode.TIMEOUT  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
         error.message_id = None  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
@@ -46,6 +60,8 @@ def a_remote_error_says_what_the_client_reads() -> None:
 
 def its_code_is_one_of_the_stable_ones() -> None:
     RemoteError("malformed_frame", "what")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    RemoteError(ErrorCode.RATE_LIMITED, "what", retry_after=1)
+    RemoteError(ErrorCode.RATE_LIMITED, "what", retry_after="1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     RemoteError(ErrorCode.TIMEOUT)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     RemoteError(ErrorCode.TIMEOUT, "what", "m1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     code: str = ErrorCode.TIMEOUT
@@ -73,6 +89,16 @@ def every_limit_is_a_number_given_by_name() -> None:
     assert_type(limits.payload_bytes, int)
     assert_type(limits.outbox_frames, int)
     assert_type(limits.outbox_overrun, int)
+    assert_type(limits.messages_per_minute, int | None)
+    assert_type(limits.frames_per_minute, int | None)
+    assert_type(limits.runs_per_user, int)
+    assert_type(limits.queued_per_thread, int)
+    assert_type(limits.sessions_per_user, int)
+    assert_type(limits.lag_events, int)
+    assert_type(limits.resumed_runs, int)
+    assert_type(limits.pending_replies, int)
+    Limits(messages_per_minute=None, frames_per_minute=None)
+    Limits(runs_per_user=None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     Limits(1024)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     Limits(frame_bytes=1.5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     Limits(frame_bytes=None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

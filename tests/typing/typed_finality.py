@@ -1,6 +1,7 @@
 """No concrete class is for inheriting from, and type checkers say so; never run."""
 
 from agent_messaging import (
+    ActiveRunInfo,
     AgentCancelled,
     AgentCompleted,
     AgentError,
@@ -15,11 +16,20 @@ from agent_messaging import (
     AgentThinking,
     Clock,
     ConfigurationError,
+    Endpoint,
     ErrorCode,
+    EventLog,
+    EventLogError,
+    EventPage,
     GoldenPathReport,
+    Grace,
+    Lease,
+    LeaseLost,
     LifecycleError,
     Limits,
     LocalError,
+    LoggedEvent,
+    MemoryEventLog,
     Message,
     MessageHandler,
     MessageHandlerService,
@@ -33,13 +43,21 @@ from agent_messaging import (
     RunContext,
     RunFinished,
     RunLifecycle,
+    RunRecord,
     RunState,
+    Session,
+    SessionEnd,
+    Stream,
+    TakenRun,
     ToolCall,
     ToolCompleted,
     ToolExecuting,
     TransportError,
 )
 from agent_messaging.compat import AdaptedService, FormerWebSocket
+
+
+class MyActiveRunInfo(ActiveRunInfo): ...  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
 
 
 class MyAdaptedService(AdaptedService): ...  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
@@ -84,7 +102,13 @@ class MyClock(Clock): ...  # type: ignore[misc]  # pyright: ignore[reportGeneral
 class MyConfigurationError(ConfigurationError): ...  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
 
 
+class MyEndpoint(Endpoint): ...  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+
+
 class MyErrorCode(ErrorCode): ...  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+
+
+class MyEventPage(EventPage): ...  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
 
 
 class MyFormerWebSocket(FormerWebSocket): ...  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
@@ -93,10 +117,25 @@ class MyFormerWebSocket(FormerWebSocket): ...  # type: ignore[misc]  # pyright: 
 class MyGoldenPathReport(GoldenPathReport): ...  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
 
 
+class MyGrace(Grace): ...  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+
+
+class MyLease(Lease): ...  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+
+
+class MyLeaseLost(LeaseLost): ...  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+
+
 class MyLifecycleError(LifecycleError): ...  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
 
 
 class MyLimits(Limits): ...  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+
+
+class MyLoggedEvent(LoggedEvent): ...  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+
+
+class MyMemoryEventLog(MemoryEventLog): ...  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
 
 
 class MyMessage(Message): ...  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
@@ -132,7 +171,22 @@ class MyRunFinished(RunFinished): ...  # type: ignore[misc]  # pyright: ignore[r
 class MyRunLifecycle(RunLifecycle): ...  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
 
 
+class MyRunRecord(RunRecord): ...  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+
+
 class MyRunState(RunState): ...  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+
+
+class MySession(Session): ...  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+
+
+class MySessionEnd(SessionEnd): ...  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+
+
+class MyStream(Stream): ...  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+
+
+class MyTakenRun(TakenRun): ...  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
 
 
 class MyToolCall(ToolCall): ...  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
@@ -151,6 +205,12 @@ class MyError(AgentMessagingError): ...
 
 
 class MyLocalError(LocalError): ...
+
+
+class MyEventLog(EventLog): ...
+
+
+class MyEventLogError(EventLogError): ...
 
 
 class MyHandler(MessageHandler): ...

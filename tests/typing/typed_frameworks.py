@@ -12,6 +12,7 @@ import msgspec
 import orjson
 from aiohttp import web
 from channels.generic.websocket import AsyncWebsocketConsumer
+from starlette.responses import StreamingResponse
 from starlette.websockets import WebSocket
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.server import ServerConnection
@@ -19,12 +20,16 @@ from websockets.sync.server import ServerConnection as BlockingServerConnection
 
 from agent_messaging import (
     AgentMessageHandler,
+    Endpoint,
     Message,
     MessageRouter,
     NativeDialect,
     SendsAny,
     SendsStr,
     SendsText,
+    SessionEnd,
+    SessionEndReason,
+    Stream,
     as_transport,
 )
 
@@ -45,6 +50,29 @@ async def starlette_serves(router: MessageRouter, websocket: WebSocket) -> None:
         assert_type(await router.handle_frame("u1", websocket, frame), bool)
     async for octets in websocket.iter_bytes():
         assert_type(await router.handle_frame("u1", websocket, octets), bool)
+
+
+async def starlette_serves_sessions(endpoint: Endpoint, websocket: WebSocket) -> None:
+    end = await endpoint.serve("u1", websocket.iter_text(), websocket.send_text)
+    assert_type(end, SessionEnd)
+    await endpoint.serve("u1", websocket.iter_bytes(), websocket)
+
+
+def starlette_responds_with_a_stream(stream: Stream) -> StreamingResponse:
+    return StreamingResponse(stream, headers=stream.headers)
+
+
+async def aiohttp_serves_sessions(
+    endpoint: Endpoint, server: web.WebSocketResponse, stream: Stream, request: web.Request
+) -> None:
+    frames = (message.data async for message in server)
+    await endpoint.serve("u1", frames, server.send_str)
+    # What it gives are its own messages, which the host takes the frames out of.
+    await endpoint.serve("u1", server, server)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    response = web.StreamResponse(headers=stream.headers)
+    await response.prepare(request)
+    async for event in stream:
+        await response.write(event)
 
 
 async def aiohttp_on_both_sides(
@@ -77,6 +105,11 @@ async def websockets_on_both_sides(
         assert_type(await router.handle_frame("u1", server, frame), bool)
 
 
+async def websockets_serves_sessions(endpoint: Endpoint, server: ServerConnection) -> None:
+    assert_type(await endpoint.serve("u1", server, server.send), SessionEnd)
+    await endpoint.serve("u1", server, server)
+
+
 def a_blocking_socket_is_refused(server: BlockingServerConnection) -> None:
     as_transport(server)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
@@ -86,6 +119,13 @@ async def channels(
 ) -> None:
     await handler.handle_message("u1", consumer, message)
     await handler.handle_message("u1", consumer.send, message)
+
+
+async def channels_opens_sessions(endpoint: Endpoint, consumer: AsyncWebsocketConsumer) -> None:
+    async def close(reason: SessionEndReason) -> None:
+        await consumer.close()  # type: ignore[no-untyped-call]
+
+    await endpoint.open("u1", consumer.send, close=close)
 
 
 async def anyio_streams(
@@ -98,6 +138,14 @@ async def anyio_streams(
     await handler.handle_message("u1", stream, message)
     await handler.handle_message("u1", memory, message)
     as_transport(octets)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def anyio_serves_sessions(
+    endpoint: Endpoint,
+    texts: anyio.abc.ObjectReceiveStream[str],
+    stream: anyio.abc.ObjectSendStream[str],
+) -> None:
+    await endpoint.serve("u1", texts, stream)
 
 
 def json_libraries_plug_in() -> None:

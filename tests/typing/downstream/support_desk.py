@@ -1,8 +1,13 @@
-"""A small host: two agents, a ping handler, a socket and a hook. `python support_desk.py`."""
+"""A small host: two agents, a handler of its own, a socket, a hook, an endpoint with its own log.
+
+`python support_desk.py`
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator
 from typing import assert_never
+
+from audit_log import AuditedEventLog, Entry
 
 from agent_messaging import (
     AgentCancelled,
@@ -13,14 +18,20 @@ from agent_messaging import (
     AgentMessageHandler,
     AgentRegistry,
     AgentResponseChunk,
+    Endpoint,
+    Limits,
     Message,
     MessageRouter,
     MessageType,
+    RemoteError,
     Run,
     RunFinished,
+    SessionEnd,
+    SessionEndReason,
     TerminalEvent,
     WebSocketLike,
     as_transport,
+    grace,
 )
 
 ORDERS = {"17": "shipped", "23": "lost"}
@@ -88,6 +99,75 @@ def words(event: TerminalEvent) -> str:
             assert_never(event)
 
 
+def advice(end: SessionEnd) -> str:
+    match end.reason:
+        case "slow_consumer" | "log_unavailable" | "shutdown":
+            return "come back and resume"
+        case "refused":
+            return repr(end.error)
+        case "disconnected" | "completed" | "idle" | "transport_failed" | "forgotten":
+            return "bye"
+        case _:
+            assert_never(end.reason)
+
+
+class Caller:
+    """A client that asks one thing, waits for the end, and hangs up."""
+
+    def __init__(self, frame: str) -> None:
+        self.kinds: list[str] = []
+        self._frame = frame
+        self._ended = asyncio.Event()
+
+    async def frames(self) -> AsyncGenerator[str, None]:
+        yield self._frame
+        await self._ended.wait()
+
+    async def send(self, frame: str) -> None:
+        kind = frame.split('"')[3]
+        self.kinds.append(kind)
+        if kind == MessageType.AGENT_COMPLETED:
+            self._ended.set()
+
+    async def close(self, reason: SessionEndReason) -> None:
+        self.kinds.append(f"closed: {reason}")
+
+
+async def sessions(handler: AgentMessageHandler) -> bool:
+    log = AuditedEventLog()
+    caller = Caller('{"type": "chat", "payload": {"text": "17"}, "message_id": "m1"}')
+    listener = Caller("")
+    refusals: list[str] = []
+    async with Endpoint(
+        handler,
+        log=log,
+        on_disconnect=grace(20),
+        thread_policy="replace",
+        limits=Limits(sessions_per_user=2, messages_per_minute=None),
+    ) as endpoint:
+        end = await endpoint.serve("ada", caller.frames(), caller.send, metadata={"desk": 4})
+        session = await endpoint.open("ada", listener.send, close=listener.close)
+        run_id = log.entries[0].run_id
+        await session.receive(f'{{"type": "resume", "payload": {{"after": {{"{run_id}": 3}}}}}}')
+        try:
+            await endpoint.stream("ada", b'{"type": "chat", "payload": {}}')
+        except RemoteError as refusal:
+            refusals.append(refusal.code)
+        stream = await endpoint.stream("ada", '{"type": "chat", "payload": {"text": "23"}}')
+        octets = [event async for event in stream]
+        runs = [(run.agent, run.state) for run in endpoint.runs("ada")]
+        sessions = endpoint.users()["ada"]["sessions"]
+    stats = endpoint.stats()
+    print(advice(end), runs, *caller.kinds, *listener.kinds, sep="\n")
+    return (
+        (stats["runs_completed"], sum(stats["durations"]["counts"])) == (2, 2)
+        and log.entries[0] == Entry("ada", run_id, MessageType.AGENT_COMPLETED)
+        and refusals == list(stats["refusals"]) == ["missing_content"]
+        and (sessions, octets[-1][:30]) == (1, b'data: {"type":"agent_completed')
+        and listener.kinds[-1] == "closed: shutdown"
+    )
+
+
 async def main() -> bool:
     socket = Socket()
     handler = AgentMessageHandler(agents, on_run_finished=say, run_timeout=5)
@@ -105,7 +185,11 @@ async def main() -> bool:
     print(
         words(AgentFailed(code="closed", message="The desk is closed.")), *socket.frames, sep="\n"
     )
-    return ended_well == [True, True, False, True, False] and handler.get_stats()["errors"] == 1
+    return (
+        ended_well == [True, True, False, True, False]
+        and handler.get_stats()["errors"] == 1
+        and await sessions(handler)
+    )
 
 
 if __name__ == "__main__":
