@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from functools import partial
 from pathlib import Path
@@ -23,15 +23,18 @@ from agent_messaging._cli_streams import (
     Output,
     StopError,
     read_chunk,
+    write_line,
 )
-from agent_messaging._cli_text import json_line, text_line
+from agent_messaging._cli_text import TextLines, json_line
+from agent_messaging._endpoint import Endpoint
 from agent_messaging._errors import AgentError, ConfigurationError, ErrorCode
 from agent_messaging._handler import AgentMessageHandler, RunFinished
-from agent_messaging._limits import DEFAULT_LIMITS, is_id
+from agent_messaging._limits import Limits, is_id
 from agent_messaging._registry import AgentLike
-from agent_messaging._router import MessageRouter
+from agent_messaging._session import Session
+from agent_messaging.eventlog.memory import MemoryEventLog
 
-__all__ = ["attend", "main"]
+__all__ = ["HINT", "Host", "main"]
 
 EXIT_USAGE: Final = 2
 EXIT_SIGNAL: Final = 128  # and the signal's number, as a shell counts
@@ -48,22 +51,44 @@ exit codes:
   0    the input ended; how each run ended is in its frames
   1    standard input cannot be read, or standard output takes no more
   2    the arguments, or the agent that they name, cannot be used
-  130  interrupted by Ctrl-C; a run in flight has got its agent_cancelled
+  130  interrupted by Ctrl-C; every run has got its terminal event
   143  ended by SIGTERM; likewise
 
 A second Ctrl-C or SIGTERM ends the program at once.
 """
 
-_HINT: Final = """\
+HINT: Final = """\
 Type one JSON frame a line, for example
-  {"type": "chat", "payload": {"text": "What is 6 * 7?"}}
+  {"type": "chat", "thread_id": "a", "payload": {"text": "What is 6 * 7?"}}
+or, while that is worked on,
+  {"type": "stop_agent", "payload": {"thread_id": "a"}}
 and end with Ctrl-D (on Windows: Ctrl-Z, then Enter).
 """
 
-#: Seconds that a run has to end, and its last frames to go out, once the program is to end.
+#: Seconds that runs have to end, and their last frames to go out, once the program is to end.
 _GRACE: Final = 5.0
-#: Seconds that a call waits for its frames to go out: whoever reads them sets the pace.
+#: Seconds of them after which an agent that was cancelled is waited for no more.
+_CLEAN_UP: Final = 4.0
+#: Seconds that a frame may wait to go out: whoever reads them sets the pace.
 _PATIENCE: Final = 365 * 24 * 3600.0
+
+#: Runs that have not ended, the queued ones too, before the next line waits: far more than anybody
+#: has at a terminal, and few enough for a file of any length.
+_UNDER_WAY: Final = 64
+#: Frames that are written before the next line is taken, if agents do not come to rest.
+_STEP: Final = 64
+#: Turns of the loop in which a line has its effect; a few tasks deep is usual.
+_TURNS: Final = 8
+#: The user is trusted, and held to no rate. No agent is far ahead of what is written, so that the
+#: log never has to let go of an event that was not: 34 of a run, of up to 1 MiB each.
+_LIMITS: Final = Limits(
+    messages_per_minute=None,
+    frames_per_minute=None,
+    runs_per_user=_UNDER_WAY,
+    queued_per_thread=_UNDER_WAY,
+    lag_events=32,
+)
+_LOG_BYTES: Final = 64 * 1024 * 1024
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -141,22 +166,20 @@ def _user(text: str) -> str:
 
 
 def _run(agent_name: str | None, user_id: str, output_format: str) -> None:
-    # Python has None for a stream that is closed. Its number must not be used then, since the
-    # next file to be opened gets it.
     stdin, stdout = sys.stdin, sys.stdout
     if stdout is None:
         raise StopError(EXIT_STREAM, "standard output is closed")
-    render = partial(text_line, stdout.encoding) if output_format == "text" else json_line
-    with redirect_stdout(sys.stderr):  # what an agent prints is no frame
+    render = TextLines(stdout.encoding) if output_format == "text" else json_line
+    # What an agent prints is no frame.
+    with redirect_stdout(sys.stderr), Path(os.devnull).open("rb") as nothing:
         try:
-            handler = AgentMessageHandler(
-                _load(agent_name), final_send_timeout=_PATIENCE, on_run_finished=_explain
-            )
+            host = Host(_load(agent_name), user_id)
         except ConfigurationError as error:
             raise StopError(EXIT_USAGE, f"--agent {agent_name}: {error}") from None
-        if stdin is not None:
-            router = MessageRouter(handler, final_send_timeout=_PATIENCE)
-            _host(_serve(router, user_id, stdin.fileno(), stdout.fileno(), render))
+        # Python has None for a stream that is closed: an input without lines. Its number must
+        # not be used, since the next file to be opened gets it.
+        source = nothing if stdin is None else stdin
+        _complete(_serve(host, source.fileno(), stdout.fileno(), render))
 
 
 def _load(name: str | None) -> AgentLike:
@@ -220,17 +243,111 @@ def _traceback(error: BaseException) -> str:
 # The host.
 
 
-def _host(handling: Coroutine[Any, Any, None]) -> None:
-    """Run the host in an event loop of its own, until it ends or a signal ends it.
+@final
+class Host:
+    """One session of one user, whose frames are lines.
+
+    Args:
+        agent: what works on the messages.
+        user_id: whose they are.
 
     Raises:
-        StopError: the host does, or Ctrl-C or SIGTERM came; a run in flight has then got its
-            terminal event.
+        ConfigurationError: it is no agent.
+    """
+
+    def __init__(self, agent: AgentLike, user_id: str) -> None:
+        self._user_id = user_id
+        self._run_ended = asyncio.Event()
+        self._endpoint = Endpoint(
+            AgentMessageHandler(agent, on_run_finished=self._finished),
+            log=MemoryEventLog(bytes_per_user=_LOG_BYTES),
+            limits=_LIMITS,
+            slow_consumers="wait",
+            cancel_grace=_CLEAN_UP,
+            send_timeout=_PATIENCE,
+            final_send_timeout=_PATIENCE,
+            drain_timeout=_PATIENCE,
+            heartbeat=None,
+        )
+
+    async def serve(self, read: Callable[[], Awaitable[bytes]], output: Output) -> None:
+        """Take the lines that are read, until they end or the session does; see all runs ended.
+
+        Args:
+            read: the next bytes of the input; none at its end.
+            output: takes the frames.
+
+        Raises:
+            StopError: the input cannot be read, or the output takes no more.
+            CancelledError: the call was cancelled; the runs were too, and had some seconds.
+        """
+        async with self._endpoint as endpoint:
+            session = await endpoint.open(self._user_id, output.send)
+            try:
+                await self._take_lines(session, read, output)
+                await endpoint.drain()
+            finally:
+                # Nothing is left, unless this is not how it was to end.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_GRACE):
+                        await endpoint.drain(0)
+                await session.close()
+        output.check()
+
+    async def _take_lines(
+        self, session: Session, read: Callable[[], Awaitable[bytes]], output: Output
+    ) -> None:
+        lines = Lines(_LIMITS.frame_bytes)
+        ended = False
+        while not (ended or session.end):
+            chunk = await output.unless_broken(read())
+            ended = not chunk
+            for line in lines.feed(chunk or b"\n"):  # the last line may lack its end
+                await session.receive(line)
+                await self._keep_pace(session, output)
+
+    async def _keep_pace(self, session: Session, output: Output) -> None:
+        """Wait until what a line brings about is written, and there is room for one more run.
+
+        Answers so come in the order of the lines, where agents have nothing to wait for.
+        """
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+        await output.take(_STEP, session.wait_sent())
+        while len(self._endpoint.runs(self._user_id)) >= _UNDER_WAY:
+            self._run_ended.clear()
+            await self._run_ended.wait()
+
+    def _finished(self, finished: RunFinished) -> None:
+        self._run_ended.set()
+        _explain(finished)
+
+
+async def _serve(host: Host, source: int, sink: int, render: Callable[[str], bytes]) -> None:
+    """Have the host serve two file descriptors."""
+    if os.isatty(source):
+        say(HINT)
+    reader = BlockingCalls("agent-messaging reader")
+    writer = BlockingCalls("agent-messaging writer")
+    output = Output(render, lambda line: writer.call(partial(write_line, sink, line)))
+    try:
+        await host.serve(lambda: reader.call(partial(read_chunk, source)), output)
+    finally:
+        reader.close()
+        writer.close()
+
+
+def _complete(serving: Coroutine[Any, Any, None]) -> None:
+    """Run this in an event loop of its own, until it ends or a signal ends it.
+
+    Raises:
+        StopError: it does, or Ctrl-C or SIGTERM came; the runs have then got their terminal event.
+        SystemExit: an agent does; likewise.
     """
     code = 0
     runner = asyncio.Runner()
     loop = runner.get_loop()
-    task = loop.create_task(handling)
+    task = loop.create_task(serving)
 
     def stop(number: int, _frame: FrameType | None) -> None:
         nonlocal code
@@ -247,6 +364,12 @@ def _host(handling: Coroutine[Any, Any, None]) -> None:
             if not code:
                 raise
             raise StopError(code) from None
+        except (SystemExit, KeyboardInterrupt):
+            # It has left the loop at once; what was decided is still to be written.
+            task.cancel()
+            with suppress(asyncio.CancelledError, StopError):
+                loop.run_until_complete(task)
+            raise
 
 
 @contextmanager
@@ -262,45 +385,3 @@ def _on_signals(handler: Callable[[int, FrameType | None], None]) -> Generator[N
     finally:
         for number, earlier in before.items():
             signal.signal(number, earlier)
-
-
-async def _serve(
-    router: MessageRouter, user_id: str, source: int, sink: int, render: Callable[[str], bytes]
-) -> None:
-    """Handle the lines of a file descriptor, one after the other, until it ends.
-
-    Raises:
-        StopError: the source cannot be read, or the sink takes no more.
-    """
-    if os.isatty(source):
-        say(_HINT)
-    reader = BlockingCalls("agent-messaging reader")
-    output = Output(sink, render)
-    lines = Lines(DEFAULT_LIMITS.frame_bytes)
-    try:
-        ended = False
-        while not ended:
-            chunk = await reader.call(partial(read_chunk, source))
-            ended = not chunk
-            for line in lines.feed(chunk or b"\n"):  # the last line may lack its end
-                await attend(router.handle_frame(user_id, output.send, line), output.broken)
-    finally:
-        reader.close()
-        output.close()
-
-
-async def attend(handling: Coroutine[Any, Any, bool], broken: asyncio.Future[StopError]) -> None:
-    """See one line's handling to its end; end it when the output is broken, or when cancelled."""
-    task = asyncio.create_task(handling)
-    # What it raises once nobody waits for it any more is in its frames, and no cause for a log.
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())
-    both: list[asyncio.Future[Any]] = [task, broken]
-    try:
-        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        if not task.done():
-            task.cancel()
-            await asyncio.wait([task], timeout=_GRACE)
-    if broken.done():
-        raise broken.result()
-    await task

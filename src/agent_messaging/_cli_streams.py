@@ -4,7 +4,7 @@ import asyncio
 import os
 import select
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
@@ -67,27 +67,61 @@ class Lines:
 
 @final
 class Output:
-    """The transport: frames to lines of a file descriptor.
+    """The transport: frames to lines.
 
-    Attributes:
-        broken: set when the descriptor takes no more.
+    Args:
+        render: makes a line of a frame.
+        write: writes a line; raises `StopError` when no more can be written.
     """
 
-    def __init__(self, sink: int, render: Callable[[str], bytes]) -> None:
-        self.broken: asyncio.Future[StopError] = asyncio.get_running_loop().create_future()
-        self._sink = sink
+    def __init__(
+        self, render: Callable[[str], bytes], write: Callable[[bytes], Awaitable[object]]
+    ) -> None:
+        loop = asyncio.get_running_loop()
         self._render = render
-        self._writer = BlockingCalls("agent-messaging writer")
+        self._write = write
+        self._broken: asyncio.Future[StopError] = loop.create_future()
+        self._left = 0
+        self._step: asyncio.Future[None] = loop.create_future()
 
     async def send(self, frame: str) -> None:
+        """Write one frame."""
         try:
-            await self._writer.call(partial(write_line, self._sink, self._render(frame)))
+            await self._write(self._render(frame))
         except StopError as stop:
-            self.broken.set_result(stop)  # once: after a failure nothing more is sent
+            self._broken.set_result(stop)  # once: after a failure nothing more is sent
             raise
+        self._left -= 1
+        if not self._left:
+            self._step.set_result(None)
 
-    def close(self) -> None:
-        self._writer.close()
+    def check(self) -> None:
+        """See that it is not broken.
+
+        Raises:
+            StopError: it is.
+        """
+        if self._broken.done():
+            raise self._broken.result()
+
+    async def unless_broken(self, reading: Awaitable[bytes]) -> bytes:
+        """What is read; nothing if the output is broken meanwhile, or was before."""
+        chunk: asyncio.Future[Any] = asyncio.ensure_future(reading)
+        try:
+            await asyncio.wait([chunk, self._broken], return_when=asyncio.FIRST_COMPLETED)
+            return b"" if self._broken.done() else chunk.result()
+        finally:
+            chunk.cancel()
+
+    async def take(self, frames: int, sent: Coroutine[Any, Any, None]) -> None:
+        """Wait until all is sent, but for no more than so many frames."""
+        self._left = frames
+        self._step = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(sent)
+        try:
+            await asyncio.wait([task, self._step], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            task.cancel()
 
 
 @final

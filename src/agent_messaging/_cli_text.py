@@ -1,12 +1,18 @@
 """Server frames as lines of the command line's output: as they are, or readable."""
 
 import json
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias, final
 
 from agent_messaging._messages import MessageType
 
-__all__ = ["as_text", "json_line", "text_line"]
+__all__ = ["TextLines", "json_line"]
+
+#: Runs whose numbers are remembered: as many as the log remembers.
+_RUNS: Final = 1000
+
+_Show: TypeAlias = Callable[[Any], str]
 
 
 def _json(value: object) -> str:
@@ -18,7 +24,10 @@ _DURATION: Final = "({} ms)".format
 _MESSAGE_ID: Final = "(message {})".format
 
 #: What is shown of an event's payload, in this order; a field that it lacks is left out.
-_SHOWN: Final[Mapping[str, Mapping[str, Callable[[object], str]]]] = {
+_SHOWN: Final[Mapping[str, Mapping[str, _Show]]] = {
+    MessageType.CONNECTION_ESTABLISHED: {"protocol": "protocol {}".format},
+    MessageType.PONG: {"id": str},
+    MessageType.AGENT_QUEUED: {"position": "position {}".format},
     MessageType.AGENT_STARTED: {"agent": str},
     MessageType.AGENT_THINKING: {"text": str},
     MessageType.AGENT_RESPONSE_CHUNK: {"text": _json},
@@ -37,24 +46,75 @@ _SHOWN: Final[Mapping[str, Mapping[str, Callable[[object], str]]]] = {
     MessageType.ERROR_MESSAGE: {"code": _LABEL, "message": str, "message_id": _MESSAGE_ID},
 }
 
-
-def as_text(frame: str) -> str:
-    """A server frame as one readable line, in which nothing can drive a terminal."""
-    fields: dict[str, Any] = json.loads(frame)
-    kind, payload = fields["type"], fields["payload"]
-    shown = [show(payload[name]) for name, show in _SHOWN.get(kind, {}).items() if name in payload]
-    if payload and not shown:
-        shown = [_json(payload)]
-    line = " ".join([f"[{fields.get('seq', '-')}]", kind, *shown])
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in line
-    )
+#: The events that begin a run, as the client sees it; they tell its thread.
+_FIRST: Final = (MessageType.AGENT_QUEUED, MessageType.AGENT_STARTED)
 
 
-def text_line(encoding: str, frame: str) -> bytes:
-    """A line of readable text, in which what the encoding lacks is escaped."""
-    return f"{as_text(frame)}\n".encode(encoding, "backslashreplace")
+@final
+class TextLines:
+    """Makes readable lines of server frames, in which nothing can drive a terminal.
+
+    Runs are numbered as they appear.
+
+    Args:
+        encoding: the output's; what it lacks is escaped.
+    """
+
+    def __init__(self, encoding: str) -> None:
+        self._encoding = encoding
+        self._numbers: OrderedDict[str, int] = OrderedDict()
+        self._last = 0
+
+    def __call__(self, frame: str) -> bytes:
+        """The frame as a line."""
+        fields: dict[str, Any] = json.loads(frame)
+        line = "".join(
+            character if character.isprintable() else character.encode("unicode_escape").decode()
+            for character in self._text(fields)
+        )
+        return f"{line}\n".encode(self._encoding, "backslashreplace")
+
+    def _text(self, fields: dict[str, Any]) -> str:
+        kind, payload, run_id = fields["type"], fields["payload"], fields.get("run_id")
+        place = "-" if run_id is None else f"{self._number(run_id)}.{fields['seq']}"
+        if kind == MessageType.STOPPED:
+            shown = [self._stopped(payload["run_ids"])]
+        elif kind == MessageType.RESUMED:
+            shown = [self._resumed(payload["runs"])]
+        else:
+            shown = [
+                show(payload[name])
+                for name, show in _SHOWN.get(kind, {}).items()
+                if name in payload
+            ]
+            if kind in _FIRST:
+                shown.append(f"(thread {fields['thread_id']})")
+        if payload and not shown:
+            shown = [_json(payload)]
+        return " ".join([f"[{place}]", kind, *shown])
+
+    def _stopped(self, run_ids: list[str]) -> str:
+        return ", ".join(f"run {self._number(run_id)}" for run_id in run_ids) or "nothing"
+
+    def _resumed(self, runs: list[dict[str, Any]]) -> str:
+        return "; ".join(map(self._resumed_run, runs)) or "nothing"
+
+    def _resumed_run(self, run: dict[str, Any]) -> str:
+        first, last = run["from_seq"], run["to_seq"]
+        if first > last:
+            events = "its events are gone" if run["evicted"] else "nothing missed"
+        else:
+            events = f"{first} to {last}" + (", earlier ones are gone" if run["evicted"] else "")
+        return f"run {self._number(run['run_id'])} ({run['status']}): {events}"
+
+    def _number(self, run_id: str) -> int:
+        number = self._numbers.get(run_id)
+        if number is None:
+            self._last += 1
+            number = self._numbers[run_id] = self._last
+            if len(self._numbers) > _RUNS:
+                self._numbers.popitem(last=False)
+        return number
 
 
 def json_line(frame: str) -> bytes:

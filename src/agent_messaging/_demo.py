@@ -1,6 +1,7 @@
 """The demonstration agent of the command line: real tools, no network, no model."""
 
 import ast
+import asyncio
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -26,17 +27,25 @@ _CANDIDATE: Final = re.compile(r"(?:[0-9][eE][-+]?[0-9]|[-+*/%().0-9 ])+")
 #: Where one expression ends and the next begins, as no operator stands between them.
 _BETWEEN: Final = re.compile(r"(?<=[0-9).]) +(?=[0-9(.])")
 _WORD: Final = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
+_WAIT: Final = re.compile(r"\bwait (?:for )?([0-9]{1,3}) seconds?\b", re.IGNORECASE)
 _SENTENCE_END: Final = re.compile(r"(?<![.!?\u2026])[.!?\u2026]++(?=\s|$)")
 
 
 async def demo(run: Run) -> dict[str, object]:
-    """Calculate what the user's text asks for, and count what is in it."""
+    """Calculate what the user's text asks for, and count what is in it; wait if it says so."""
     await run.thinking("I count the words, and look for something to calculate.")
     async with run.tool("text_statistics", {"text": run.request}) as call:
         statistics = text_statistics(run.request)
         call.result = statistics
     words, letters = statistics["words"], statistics["letters"]
     await run.chunk(f"Your text has {_count(words, 'word')} of {_count(letters, 'letter')}. ")
+
+    wait = _WAIT.search(run.request)
+    if wait is not None:
+        seconds = int(wait[1])
+        async with run.tool("wait", {"seconds": seconds}) as call:
+            await asyncio.sleep(seconds)
+            call.result = seconds
 
     expressions = find_expressions(run.request)
     if not expressions:

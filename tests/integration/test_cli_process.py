@@ -16,6 +16,7 @@ from typing import IO, TypeAlias
 
 import pytest
 
+from agent_messaging._cli import HINT
 from support import Json
 from support.commands import AGENTS, HELLO
 
@@ -36,7 +37,7 @@ Program: TypeAlias = subprocess.Popen[bytes]
 def program(
     *options: str, stdin: int = subprocess.PIPE, command: list[str] = COMMAND, session: bool = False
 ) -> Generator[Program]:
-    """The program under way, with this directory's agents; ended whatever happens."""
+    """The program with its session established, and this directory's agents; ended in any case."""
     with subprocess.Popen(
         [*command, "run", *options],
         cwd=TESTS,
@@ -46,6 +47,9 @@ def program(
         start_new_session=session,
     ) as process:
         try:
+            assert process.stdout is not None
+            first: Json = json.loads(process.stdout.readline())
+            assert first["type"] == "connection_established"
             yield process
         finally:
             process.kill()
@@ -86,6 +90,11 @@ def type_in(process: Program, line: bytes = HELLO) -> None:
     process.stdin.flush()
 
 
+def chat_on(thread_id: str) -> bytes:
+    frame = {"type": "chat", "thread_id": thread_id, "payload": {"text": "hello"}}
+    return f"{json.dumps(frame)}\n".encode()
+
+
 def said(process: Program) -> str:
     """One line of standard error."""
     assert process.stderr is not None
@@ -109,24 +118,38 @@ def test_the_example_conversation_is_a_walk_through_everything() -> None:
         result = completed(str(SCRIPT), "run", stdin=source)
     assert (result.returncode, result.stderr) == (0, b"")
     frames = frames_of(result.stdout)
-    ends = [
-        frame["payload"].get("code", frame["type"])
+    within = ("agent_thinking", "agent_response_chunk", "tool_executing", "tool_completed")
+    assert [
+        (frame["payload"].get("message_id"), frame["payload"].get("code", frame["type"]))
         for frame in frames
-        if frame["type"] in ("agent_completed", "agent_failed", "agent_cancelled", "error_message")
+        if frame["type"] not in within
+    ] == [
+        (None, "connection_established"),
+        *(("m1", "agent_started"), (None, "agent_completed")),
+        *(("m2", "agent_started"), (None, "agent_completed")),
+        # A thread of its own, on which the next one waits.
+        ("m3", "agent_started"),
+        ("m4", "agent_queued"),
+        # The first thread is free.
+        *(("m5", "agent_started"), (None, "agent_completed")),
+        (None, "pong"),
+        # Stopped, the waiting one first, and brought back; one of them is sent a second time.
+        *((None, "agent_cancelled"), (None, "agent_cancelled"), (None, "stopped")),
+        (None, "resumed"),
+        *(("m3", "agent_started"), (None, "agent_cancelled")),
+        *(("m4", "agent_queued"), (None, "agent_cancelled")),
+        *(("m4", "agent_queued"), (None, "agent_cancelled")),
+        ("m6", "unknown_agent"),
+        ("m7", "unsupported_type"),
+        ("m8", "missing_content"),
+        ("m1", "message_id_conflict"),
+        (None, "malformed_frame"),
     ]
-    assert ends == [
-        *["agent_completed"] * 4,
-        "unknown_agent",
-        "unsupported_type",
-        "missing_content",
-        "malformed_frame",
-    ]
-    threads = [frame["thread_id"] for frame in frames if frame["type"] == "agent_started"]
-    assert threads[:3] == ["trip"] * 3
-    assert threads[3] != "trip"
+    assert {frame["type"] for frame in frames} >= set(within)
     tools = {frame["payload"].get("tool_name") for frame in frames} - {None}
-    assert tools == {"text_statistics", "calculate"}
-    assert {frame["payload"].get("status") for frame in frames} == {None, "ok", "error"}
+    assert tools == {"text_statistics", "calculate", "wait"}
+    statuses = {frame["payload"].get("status") for frame in frames}
+    assert statuses == {None, "ok", "error", "interrupted"}
 
 
 def test_the_example_conversation_reads_well_as_text() -> None:
@@ -134,8 +157,16 @@ def test_the_example_conversation_reads_well_as_text() -> None:
         result = completed(str(SCRIPT), "run", "--format", "text", stdin=source)
     assert (result.returncode, result.stderr) == (0, b"")
     lines = result.stdout.decode().splitlines()
-    assert lines[0] == "[1] agent_started demo"
-    assert '[6] tool_executing calculate {"expression": "3 * 89.50"}' in lines
+    assert [line for line in lines if line.startswith("[-]")] == [
+        "[-] connection_established protocol 1.0",
+        "[-] pong 1",
+        "[-] stopped run 4, run 3",
+        "[-] resumed run 3 (cancelled): 1 to 8; run 4 (cancelled): 1 to 2",
+        *[line for line in lines if "] error_message " in line],
+    ]
+    assert lines[1] == "[1.1] agent_started demo (thread trip)"
+    assert '[1.6] tool_executing calculate {"expression": "3 * 89.50"}' in lines
+    assert "[4.1] agent_queued position 1 (thread year)" in lines
     assert lines[-1] == "[-] error_message malformed_frame: the frame is not valid JSON"
 
 
@@ -161,6 +192,19 @@ def test_the_package_does_not_import_its_command_line() -> None:
 # Files, pipes and terminals.
 
 
+def test_a_file_of_any_length_is_answered_as_it_is_read() -> None:
+    lines = [
+        {"type": "chat", "thread_id": f"t{number % 7}", "payload": {"text": "hello"}}
+        for number in range(1000)
+    ]
+    given = "".join(f"{json.dumps(line)}\n" for line in lines).encode()
+    result = completed(*COMMAND, "run", "--agent", f"{AGENTS}echo", given=given)
+    assert (result.returncode, result.stderr) == (0, b"")
+    _, *frames = frames_of(result.stdout)
+    assert [frame["type"] for frame in frames] == ["agent_started", "agent_completed"] * 1000
+    assert [frame["thread_id"] for frame in frames[::2]] == [line["thread_id"] for line in lines]
+
+
 def test_each_answer_comes_before_the_next_line_is_sent() -> None:
     with program("--agent", f"{AGENTS}echo") as process:
         for _ in range(3):
@@ -172,7 +216,8 @@ def test_each_answer_comes_before_the_next_line_is_sent() -> None:
 
 def test_a_closed_input_is_an_input_without_lines() -> None:
     result = completed(SHELL, "-c", 'exec "$@" <&-', SHELL, *COMMAND, "run")
-    assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert [frame["type"] for frame in frames_of(result.stdout)] == ["connection_established"]
 
 
 def test_a_closed_output_is_an_error() -> None:
@@ -201,7 +246,7 @@ def at_a_terminal(*options: str) -> Generator[tuple[Program, int]]:
     try:
         command = [*shell, *COMMAND]
         with program(*options, stdin=subprocess.DEVNULL, command=command, session=True) as process:
-            hint = [said(process) for _ in range(3)]
+            hint = [said(process) for _ in range(5)]
             assert hint[0] == "Type one JSON frame a line, for example\n"
             yield process, keyboard
     finally:
@@ -215,6 +260,36 @@ def test_a_conversation_at_a_terminal_ends_with_ctrl_d() -> None:
         assert read_until(process, "agent_completed") == ["agent_started", "agent_completed"]
         os.write(keyboard, b"\x04")
         assert ended(process) == (0, [], "")
+
+
+def test_the_lines_of_the_hint_can_be_typed() -> None:
+    with at_a_terminal("--agent", f"{AGENTS}waits") as (process, keyboard):
+        for line in re.findall(r"^  (.*\n)", HINT, re.MULTILINE):
+            os.write(keyboard, line.encode())
+        assert read_until(process, "stopped") == [
+            *("agent_started", "tool_executing", "tool_completed", "agent_cancelled", "stopped"),
+        ]
+        os.write(keyboard, b"\x04")
+        assert ended(process) == (0, [], "")
+
+
+def test_a_terminal_is_answered_while_a_run_goes_on() -> None:
+    with at_a_terminal("--agent", f"{AGENTS}waits") as (process, keyboard):
+        os.write(keyboard, chat_on("t1"))
+        read_until(process, "tool_executing")
+        os.write(keyboard, chat_on("t1") + chat_on("t2"))
+        assert read_until(process, "tool_executing") == [
+            *("agent_queued", "agent_started", "tool_executing"),
+        ]
+        os.write(keyboard, b'{"type": "ping"}\n')
+        assert read_until(process, "pong") == ["pong"]
+        os.write(keyboard, b'{"type": "stop_agent", "payload": {"thread_id": "t1"}}\n')
+        stopped = ["agent_cancelled", "tool_completed", "agent_cancelled", "stopped"]
+        assert read_until(process, "stopped") == stopped
+        os.write(keyboard, b'{"type": "resume", "payload": {"thread_id": "t2"}}\n')
+        assert read_until(process, "resumed") == ["resumed"]
+        os.write(keyboard, b"\x03")
+        assert ended(process) == (130, ["tool_completed", "agent_cancelled"], "")
 
 
 def test_ctrl_c_at_a_terminal_ends_the_waiting_for_input() -> None:
@@ -260,7 +335,7 @@ def test_a_reader_that_is_slow_gets_the_terminal_event_all_the_same() -> None:
         assert said(process) == "cancelled\n"
         code, kinds, errors = ended(process)
         assert (code, errors) == (130, "")
-        assert kinds == ["agent_started", *["agent_response_chunk"] * 200, "agent_cancelled"]
+        assert kinds == ["agent_started", *["agent_response_chunk"] * 20, "agent_cancelled"]
 
 
 def test_a_second_ctrl_c_does_not_wait_for_a_reader_that_does_not_read() -> None:
@@ -297,10 +372,12 @@ def test_an_agent_can_end_the_program() -> None:
 
 def test_the_commands_of_the_reference_print_what_it_says(tmp_path: Path) -> None:
     page = REFERENCE.read_text(encoding="utf-8")
-    for name, source in re.findall(r"Save this as `(.*)`:\n\n```python\n(.*?)```", page, re.DOTALL):
+    files = re.findall(r"Save this as `([^`]*)`[^`]*:\n\n```\w+\n(.*?)```", page, re.DOTALL)
+    assert len(files) == 2
+    for name, source in files:
         (tmp_path / name).write_text(source)
     blocks = re.findall(r"```console\n\$ (.*?)\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     path = f"{SCRIPT.parent}{os.pathsep}{os.environ['PATH']}"
     for command, expected in blocks:
         ran = subprocess.run(

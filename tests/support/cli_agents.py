@@ -36,9 +36,16 @@ async def exits(run: Run) -> None:
     raise SystemExit(7)
 
 
+async def exits_unless_told_to_wait(run: Run) -> None:
+    if run.request == "wait":
+        await asyncio.Event().wait()
+    raise SystemExit(7)
+
+
 async def cancels_the_host(run: Run) -> None:
-    for task in asyncio.all_tasks() - {asyncio.current_task()}:
-        task.cancel()
+    for task in asyncio.all_tasks():
+        if not task.get_name().startswith("agent_messaging "):
+            task.cancel()
 
 
 async def interrupted(run: Run) -> None:
@@ -89,8 +96,8 @@ async def endless(run: Run) -> None:
 
 async def floods(run: Run) -> None:
     """Says more than a pipe holds, then waits, and tells on standard error how far it is."""
-    for _ in range(200):
-        await run.chunk("and then " * 100)
+    for _ in range(20):
+        await run.chunk("and then " * 1000)
     sys.stderr.write("flooded\n")
     try:
         await asyncio.Event().wait()

@@ -1,14 +1,19 @@
-"""Calling the command line in this process, on real file descriptors."""
+"""Calling the command line in this process: on real file descriptors, or in virtual time."""
 
+import asyncio
+import json
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from tempfile import TemporaryFile
 from typing import IO
 
-from agent_messaging._cli import main
+from agent_messaging import AgentLike
+from agent_messaging._cli import Host, main
+from agent_messaging._cli_streams import Output, StopError
+from agent_messaging._cli_text import json_line
 from support.frames import Json, decoded
 
 #: What stands before an agent's name.
@@ -28,12 +33,20 @@ class Result:
 
     @property
     def frames(self) -> list[Json]:
-        return decoded(self.out.splitlines())
+        """The frames after the session's first."""
+        first, *frames = decoded(self.out.splitlines())
+        assert first["type"] == "connection_established"
+        return frames
 
     @property
     def summary(self) -> list[str]:
-        """The types of the frames, and of an error its code."""
-        return [frame["payload"].get("code", frame["type"]) for frame in self.frames]
+        """The types of those frames, and of an error its code."""
+        return summary_of(self.frames)
+
+
+def summary_of(frames: list[Json]) -> list[str]:
+    """The types of frames, and of an error its code."""
+    return [frame["payload"].get("code", frame["type"]) for frame in frames]
 
 
 @contextmanager
@@ -80,3 +93,78 @@ def run_command(
                 sys.path[:] = path
         kept.seek(0)
         return Result(code, kept.read(), errors.getvalue())
+
+
+# In virtual time.
+
+
+class Console:
+    """A host's input and output: what is typed, and what is written.
+
+    Attributes:
+        frames: what was written, after the session's first frame.
+        output: writes to it.
+    """
+
+    def __init__(self) -> None:
+        self.frames: list[Json] = []
+        self.output = Output(json_line, self._write)
+        self._typed: asyncio.Queue[bytes] = asyncio.Queue()
+        self._moves = asyncio.Event()
+        self._moves.set()
+        self._fault: StopError | None = None
+        self._is_greeted = False
+
+    def type(self, *frames: Json, end: bool = False) -> None:
+        """Have these lines read at once, and perhaps the end."""
+        self.type_text("".join(f"{json.dumps(frame)}\n" for frame in frames))
+        if end:
+            self._typed.put_nowait(b"")
+
+    def type_text(self, text: str) -> None:
+        """Have this text read at once."""
+        if text:
+            self._typed.put_nowait(text.encode())
+
+    def stall(self) -> None:
+        """Take no more for now."""
+        self._moves.clear()
+
+    def move(self) -> None:
+        """Take what there is."""
+        self._moves.set()
+
+    def fail(self) -> None:
+        """Take nothing any more."""
+        self._fault = StopError(1, "no more")
+        self.move()
+
+    async def read(self) -> bytes:
+        """What was typed next."""
+        return await self._typed.get()
+
+    async def _write(self, line: bytes) -> None:
+        await asyncio.sleep(0)
+        await self._moves.wait()
+        if self._fault is not None:
+            raise self._fault
+        frame: Json = json.loads(line)
+        if self._is_greeted:
+            self.frames.append(frame)
+        else:
+            assert frame["type"] == "connection_established"
+            self._is_greeted = True
+
+    @property
+    def summary(self) -> list[str]:
+        """The types of the frames, and of an error its code."""
+        return summary_of(self.frames)
+
+
+@asynccontextmanager
+async def at_console(agent: AgentLike) -> AsyncGenerator[tuple[Console, asyncio.Task[None]]]:
+    """A host at work for the user ``u1``; it has to end by the end of the block."""
+    console = Console()
+    serving = asyncio.create_task(Host(agent, "u1").serve(console.read, console.output))
+    yield console, serving
+    assert serving.done()

@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import json
 import os
 import runpy
 import signal
@@ -39,14 +40,26 @@ def test_without_an_agent_the_demonstration_answers() -> None:
     assert result.frames[-1]["payload"]["result"] == {"words": 2, "calculated": {"6 * 7": 42}}
 
 
-def test_lines_are_handled_one_after_the_other() -> None:
+def test_lines_of_one_thread_are_worked_on_one_after_the_other() -> None:
     result = run_command(agent="echo", given=HELLO + HELLO)
     assert result.code == 0
     assert result.summary == ["agent_started", "agent_completed"] * 2
 
 
-def test_an_input_without_lines_is_answered_with_none() -> None:
-    assert run_command() == Result(0, "", "")
+def test_a_session_begins_with_what_its_limits_are() -> None:
+    result = run_command()
+    assert (result.code, result.frames, result.err) == (0, [], "")
+    limits = json.loads(result.out)["payload"]["limits"]
+    assert limits["frames_per_minute"] is limits["messages_per_minute"] is None
+
+
+def test_every_line_is_answered_though_the_output_is_a_file_and_the_input_is_long() -> None:
+    lines = [{"type": "ping", "payload": {"id": number}} for number in range(1000)]
+    given = "".join(f"{json.dumps(line)}\n" for line in lines).encode()
+    result = run_command(agent="echo", given=given + HELLO)
+    *pongs, started, completed = result.frames
+    assert [pong["payload"]["id"] for pong in pongs] == list(range(1000))
+    assert (started["type"], completed["type"]) == ("agent_started", "agent_completed")
 
 
 def test_a_last_line_without_its_end_counts() -> None:
@@ -84,7 +97,7 @@ def test_a_line_of_just_the_limit_is_handled() -> None:
 def test_the_user_is_the_one_of_the_command_line_and_of_no_frame() -> None:
     foreign = b'{"type": "chat", "user_id": "eve", "payload": {"text": "hello"}}\n'
     result = run_command("--user", "ann", agent="who", given=HELLO + foreign)
-    assert result.frames[1]["payload"]["result"] == "ann"
+    assert result.frames[0]["user_id"] == result.frames[1]["payload"]["result"] == "ann"
     assert result.frames[2]["payload"]["code"] == "identity_mismatch"
     assert run_command(agent="who", given=HELLO).frames[0]["user_id"] == "local"
 
@@ -116,10 +129,19 @@ def test_an_agents_own_words_are_no_failure_of_its_code() -> None:
     assert result.err == ""
 
 
-def test_an_agent_can_end_the_program() -> None:
-    with pytest.raises(SystemExit) as caught:
-        run_command(agent="exits", given=HELLO + HELLO)
+def test_an_agent_can_end_the_program_and_every_run_has_its_terminal_event(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "frames"
+    wait = b'{"type": "chat", "thread_id": "t1", "payload": {"text": "wait"}}\n'
+    go = b'{"type": "chat", "thread_id": "t2", "payload": {"text": "go"}}\n'
+    with path.open("w", encoding="utf-8") as sink, pytest.raises(SystemExit) as caught:
+        run_command(agent="exits_unless_told_to_wait", given=wait + go + HELLO, sink=sink)
     assert caught.value.code == 7
+    assert Result(7, path.read_text(), "").summary == [
+        *("agent_started", "agent_started", "agent_error"),
+        "agent_cancelled",
+    ]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
@@ -205,7 +227,8 @@ def test_a_module_that_raises_shows_its_own_traceback_and_exits_2(
 
 def test_what_a_module_prints_at_its_import_is_no_frame(folder: Path) -> None:
     (folder / "talks.py").write_text("print('hello')\nfrom support.cli_agents import echo")
-    assert run_command("--agent", "talks:echo") == Result(0, "", "hello\n")
+    result = run_command("--agent", "talks:echo")
+    assert (result.code, result.frames, result.err) == (0, [], "hello\n")
 
 
 # Other arguments.
@@ -261,6 +284,7 @@ def test_ctrl_c_ends_the_run_in_flight_with_its_terminal_event() -> None:
         "agent_cancelled",
     ]
     assert result.frames[2]["payload"]["status"] == "interrupted"
+    assert result.frames[3]["payload"]["reason"] == "shutdown"
 
 
 @pytest.mark.parametrize(("agent", "code"), [("interrupted_later", 130), ("terminated_later", 143)])

@@ -6,7 +6,7 @@ import os
 import pty
 import threading
 import tracemalloc
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 
@@ -14,18 +14,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_messaging._cli import attend, main
+from agent_messaging._cli import HINT, main
 from agent_messaging._cli_streams import BlockingCalls, Lines, StopError, read_chunk, write_line
-from support import run, tasks_left
 from support.commands import HELLO, Result, run_command, standard_input
 
 # Streams that are closed, broken or slow.
 
 
-def test_a_closed_input_is_an_input_without_lines() -> None:
-    with standard_input(None), redirect_stdout(StringIO()) as output:
-        assert main(["run"]) == 0
-    assert output.getvalue() == ""
+def test_a_closed_input_is_an_input_without_lines(tmp_path: Path) -> None:
+    path = tmp_path / "frames"
+    with (
+        path.open("w", encoding="utf-8") as output,
+        standard_input(None),
+        redirect_stdout(output),
+        redirect_stderr(StringIO()) as errors,
+    ):
+        code = main(["run"])
+    assert Result(code, path.read_text(), errors.getvalue()).frames == []
+    assert (code, errors.getvalue()) == (0, "")
 
 
 def test_a_closed_output_is_an_error() -> None:
@@ -49,12 +55,18 @@ def test_an_input_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     with (tmp_path / "file").open("wb") as for_writing:
         result = run_command(source=for_writing)
     reason = "standard input cannot be read: Bad file descriptor"
-    assert result == Result(1, "", f"agent-messaging: error: {reason}\n")
+    assert (result.code, result.err) == (1, f"agent-messaging: error: {reason}\n")
+    assert result.frames == []
 
 
-def test_an_output_that_takes_nothing_ends_the_run_and_is_an_error() -> None:
-    with Path(__file__).open(encoding="utf-8") as for_reading:
-        result = run_command(agent="waits", given=HELLO, sink=for_reading)
+def test_an_output_that_takes_nothing_ends_the_program_though_the_input_goes_on() -> None:
+    reader, writer = os.pipe()
+    with (
+        Path(__file__).open(encoding="utf-8") as for_reading,
+        os.fdopen(reader, "rb") as silent,
+    ):
+        result = run_command(agent="waits", source=silent, sink=for_reading)
+        os.close(writer)
     reason = "standard output cannot be written: Bad file descriptor"
     assert result == Result(1, "", f"agent-messaging: error: {reason}\n")
 
@@ -74,42 +86,9 @@ def test_a_terminal_is_told_what_to_type() -> None:
         result = run_command(source=terminal)
     os.close(master)
     assert result.frames[-1]["type"] == "agent_completed"
-    assert json.loads(result.err.splitlines()[1])["type"] == "chat"
-    assert "Ctrl-D" in result.err
-
-
-# One line's handling.
-
-
-def test_an_agent_that_ignores_its_cancellation_is_not_waited_for_for_ever() -> None:
-    async def ignores() -> bool:
-        while True:
-            with suppress(asyncio.CancelledError):
-                await asyncio.sleep(1000)
-                return True
-
-    async def scenario() -> float:
-        loop = asyncio.get_running_loop()
-        host = asyncio.create_task(attend(ignores(), loop.create_future()))
-        loop.call_later(10, host.cancel)
-        with pytest.raises(asyncio.CancelledError):
-            await host
-        ended = loop.time()
-        await asyncio.wait(tasks_left())
-        return ended
-
-    assert run(scenario()) == 15
-
-
-def test_what_is_raised_is_raised_on() -> None:
-    async def raises() -> bool:
-        raise LookupError
-
-    async def scenario() -> None:
-        await attend(raises(), asyncio.get_running_loop().create_future())
-
-    with pytest.raises(LookupError):
-        run(scenario())
+    assert result.err == HINT
+    typed = [json.loads(line)["type"] for line in HINT.splitlines() if line.startswith("  ")]
+    assert typed == ["chat", "stop_agent"]
 
 
 # Calls in a thread.
