@@ -307,9 +307,10 @@ class Endpoint:
         check_user(user_id)
         user = self._users.get(user_id)
         if user is not None:
+            # In this order: nobody has disconnected.
+            self._cancel([user], "cancelled")
             for session in list(user.sessions.values()):
                 session.finish("forgotten")
-            self._cancel([user], "cancelled")
             await self._runs_ended(user)
         await self._services.log.forget(user_id)
 
