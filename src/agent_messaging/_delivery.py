@@ -113,6 +113,7 @@ class Delivery:
     __slots__ = (
         "_barred",
         "_is_sending",
+        "_is_writing",
         "_ready",
         "_replays",
         "_replies",
@@ -157,6 +158,8 @@ class Delivery:
         self._ready: dict[Watch, None] = {}
         self._replays: dict[Watch, None] = {}
         self._writer: asyncio.Task[None] | None = None
+        # Apart from the task: an eager one writes before it is known.
+        self._is_writing = False
         self._is_sending = False
         self._sent_at = asyncio.get_running_loop().time()
         self._stall: asyncio.TimerHandle | None = None
@@ -174,7 +177,7 @@ class Delivery:
             self._barred += (reply,)
             return
         self._replies.append(reply)
-        if self._writer is None:
+        if not self._is_writing:
             self._start()
 
     def answer(
@@ -205,7 +208,7 @@ class Delivery:
     @property
     def is_quiet(self) -> bool:
         """Whether nothing is to be sent, and no run is watched."""
-        return not (self._watches or self._replies or self._writer)
+        return not (self._watches or self._replies or self._is_writing)
 
     @property
     def silence(self) -> float:
@@ -227,7 +230,7 @@ class Delivery:
         """Send what there is of the run, and then what comes."""
         if self._watches.get(watch.run_id) is watch:
             self._replays[watch] = None
-            if self._writer is None:
+            if not self._is_writing:
                 self._start()
 
     def watch_new(self, active: OwnedRun) -> None:
@@ -258,7 +261,7 @@ class Delivery:
             lag = last_seq - watch.cursor
             if lag > _CROWD:
                 self._fall_behind(watch, lag)
-            if self._writer is None and not self.is_closed:
+            if not self._is_writing and not self.is_closed:
                 self._start()
 
     def _fall_behind(self, watch: Watch, lag: int) -> None:
@@ -299,13 +302,13 @@ class Delivery:
         for reply in dropped:
             if reply.sent is not None:
                 reply.sent(False)
-        if self._replies and self._writer is None:
+        if self._replies and not self._is_writing:
             self._start()
 
     @property
     def is_writing(self) -> bool:
         """Whether a writer is at work."""
-        return self._writer is not None
+        return self._is_writing
 
     async def wait_sent(self) -> None:
         """Wait until there is nothing to send."""
@@ -336,7 +339,7 @@ class Delivery:
         self._stall = None
         if self._is_stalled:
             self.finish("slow_consumer")
-        elif self._writer is not None:
+        elif self._is_writing:
             left = self._services.send_timeout - (self.silence if self._is_sending else 0.0)
             self._stall = asyncio.get_running_loop().call_later(left, self._check_stall)
 
@@ -346,10 +349,20 @@ class Delivery:
             self._stall = asyncio.get_running_loop().call_later(
                 self._services.send_timeout, self._check_stall
             )
+        self._is_writing = True
         writer = self._services.tasks.spawn(
             self._write(), f"session of {self.user_id}", self._variables.copy()
         )
-        self._writer = None if writer.done() else writer
+        if not writer.done():
+            self._writer = writer
+            writer.add_done_callback(self._end_unstarted)
+
+    def _end_unstarted(self, writer: asyncio.Task[None]) -> None:
+        """End the session of a writer that was cancelled, by no one of ours, before it began."""
+        if self._writer is writer:
+            self._writer = None
+            self._is_writing = False
+            self.finish("transport_failed")
 
     async def _write(self) -> None:
         """Send what there is: answers, then live runs, then replays."""
@@ -370,7 +383,7 @@ class Delivery:
             raise
         finally:
             self._writer = None
-            self._is_sending = False
+            self._is_writing = self._is_sending = False
         self.quiet()
 
     def _may_go(self, reply: _Reply) -> bool:
