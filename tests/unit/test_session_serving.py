@@ -1,0 +1,241 @@
+"""Connections that are served: frames that can be iterated over, until they or the session end."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final
+
+import pytest
+
+from agent_messaging import ErrorCode, Limits, RemoteError, SessionEnd, SessionEndReason
+from support import run, tasks_left
+from support.endpoints import Site, Socket, frame, now, settle
+
+CHAT: Final = frame("chat", {"text": "work 50"}, message_id="m", thread_id="t")
+
+
+class Frames:
+    """What a host iterates over: some frames, then what the test says; no generator."""
+
+    def __init__(self, *frames: str, then: Exception | None = None, waits: bool = False) -> None:
+        self._frames = list(frames)
+        self._then = then
+        self._waits = waits
+
+    def __aiter__(self) -> AsyncIterator[str]:
+        return self
+
+    async def __anext__(self) -> str:
+        if self._frames:
+            return self._frames.pop(0)
+        if self._waits:
+            await asyncio.Event().wait()
+        raise self._then or StopAsyncIteration
+
+
+def serving(site: Site, frames: Any, socket: Socket) -> asyncio.Task[SessionEnd]:
+    """A host's handler of one connection."""
+    return asyncio.create_task(
+        site.endpoint.serve("u1", frames, socket.send), name="an agent's own"
+    )
+
+
+# serve.
+
+
+def test_frames_are_served_until_there_are_no_more_and_the_run_is_left() -> None:
+    async def main() -> None:
+        async with Site() as site:
+            socket = Socket()
+            frames = Frames(CHAT, frame("ping", {"id": 1}), '{"type": "nonsense"}')
+            assert await serving(site, frames, socket) == SessionEnd(reason="disconnected")
+            assert site.endpoint.stats()["sessions"] == 0
+            await settle()
+            assert await site.history("m") == "m started at 0, m cancelled disconnected at 0"
+
+    run(main())
+
+
+def test_bytes_are_frames_too() -> None:
+    async def main() -> None:
+        async def frames() -> AsyncIterator[bytes | bytearray | memoryview]:
+            for number, make in enumerate((bytes, bytearray, memoryview)):
+                yield make(frame("ping", {"id": number}).encode())
+                await settle()
+
+        async with Site() as site:
+            socket = Socket()
+            await serving(site, frames(), socket)
+            assert [each.count("pong") for each in socket.frames] == [0, 1, 1, 1]
+
+    run(main())
+
+
+def test_what_the_frames_raise_is_a_disconnect_and_is_kept() -> None:
+    async def main() -> None:
+        async with Site() as site:
+            error = ConnectionResetError("gone")
+            end = await serving(site, Frames(CHAT, then=error), Socket())
+            assert end == SessionEnd(reason="disconnected", error=error)
+
+    run(main())
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_a_generator_of_frames_is_closed_and_what_it_raises_then_is_no_more_than_an_end(
+    raises: bool,
+) -> None:
+    async def main() -> None:
+        closed: list[float] = []
+
+        async def frames() -> AsyncIterator[str]:
+            try:
+                yield frame("disconnect")
+                yield frame("ping")
+            finally:
+                closed.append(now())
+                if raises:
+                    raise ValueError("while it is closed")
+
+        async with Site() as site:
+            end = await serving(site, frames(), Socket())
+            assert end.reason == "disconnected"
+            assert closed == [pytest.approx(0, abs=0.1)]
+
+    run(main())
+
+
+ENDS: Final[dict[str, tuple[SessionEndReason, Callable[[Site, Socket], Awaitable[None]]]]] = {}
+
+
+def way(reason: SessionEndReason) -> Callable[[Any], Any]:
+    def register(end: Callable[[Site, Socket], Awaitable[None]]) -> Any:
+        ENDS[end.__name__] = (reason, end)
+        return end
+
+    return register
+
+
+@way("slow_consumer")
+async def it_does_not_read(site: Site, socket: Socket) -> None:
+    socket.stall()
+    await asyncio.sleep(200)
+
+
+@way("transport_failed")
+async def its_socket_fails(site: Site, socket: Socket) -> None:
+    socket.error = ConnectionError("gone")
+    await asyncio.sleep(100)
+
+
+@way("forgotten")
+async def its_user_is_forgotten(site: Site, socket: Socket) -> None:
+    await site.endpoint.forget("u1")
+
+
+@way("shutdown")
+async def the_endpoint_is_left(site: Site, socket: Socket) -> None:
+    await site.endpoint.__aexit__(None, None, None)
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_session_that_the_library_ends_is_served_no_more_though_its_client_is_silent(
+    end: str,
+) -> None:
+    reason, act = ENDS[end]
+
+    async def main() -> None:
+        async with Site() as site:
+            socket = Socket()
+            task = serving(site, Frames(CHAT, waits=True), socket)
+            await settle()
+            await act(site, socket)
+            ended = await task
+            assert ended.reason == reason
+            assert (ended.error is socket.error) is True
+            assert [task for task in tasks_left() if "close" in task.get_name()] == []
+
+    run(main())
+
+
+def test_an_idle_client_is_served_no_more() -> None:
+    async def main() -> None:
+        async with Site(idle_timeout=10.0) as site:
+            end = await serving(site, Frames(frame("ping"), waits=True), Socket())
+            assert (end.reason, round(now(), 1)) == ("idle", 10)
+
+    run(main())
+
+
+def test_a_client_that_says_goodbye_is_served_no_more() -> None:
+    async def main() -> None:
+        async with Site() as site:
+            socket = Socket()
+            frames = Frames(CHAT, frame("disconnect"), frame("ping"), waits=True)
+            assert await serving(site, frames, socket) == SessionEnd(reason="disconnected")
+            assert not any("pong" in each for each in socket.frames)
+
+    run(main())
+
+
+def test_a_host_that_cancels_the_serving_ends_the_session() -> None:
+    async def main() -> None:
+        async with Site() as site:
+            task = serving(site, Frames(CHAT, waits=True), Socket())
+            await asyncio.sleep(2)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert site.endpoint.stats()["sessions"] == 0
+            await settle()
+            assert await site.history("m") == "m started at 0, m cancelled disconnected at 2"
+
+    run(main())
+
+
+def test_a_cancellation_that_the_frames_swallow_is_an_end_of_the_frames() -> None:
+    async def main() -> None:
+        async def frames() -> AsyncIterator[str]:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                return
+            yield ""
+
+        async with Site() as site:
+            task = serving(site, frames(), Socket())
+            await settle()
+            await site.endpoint.forget("u1")
+            assert await task == SessionEnd(reason="forgotten")
+
+    run(main())
+
+
+def test_one_that_is_refused_hears_why_and_has_no_session() -> None:
+    async def main() -> None:
+        async with Site(limits=Limits(sessions_per_user=1)) as site:
+            await site.connect()
+            socket = Socket()
+            end = await serving(site, Frames(CHAT), socket)
+            assert end.reason == "refused"
+            assert isinstance(end.error, RemoteError)
+            assert end.error.code is ErrorCode.TOO_MANY_SESSIONS
+            (told,) = socket.frames
+            assert '"too_many_sessions"' in told
+            assert site.endpoint.runs("u1") == ()
+
+    run(main())
+
+
+@pytest.mark.parametrize("fault", ["stalled", "broken"])
+def test_one_that_is_refused_on_a_bad_socket_is_refused_all_the_same(fault: str) -> None:
+    async def main() -> None:
+        async with Site(limits=Limits(sessions_per_user=1)) as site:
+            await site.connect()
+            socket = Socket(is_stalled=fault == "stalled")
+            if fault == "broken":
+                socket.error = ConnectionError("gone")
+            end = await serving(site, Frames(CHAT), socket)
+            assert end.reason == "refused"
+            assert now() == pytest.approx(5 if fault == "stalled" else 0, abs=0.1)
+
+    run(main())
