@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from typing import Final, NamedTuple, Protocol, TypeAlias, final
 
+from agent_messaging._emitter import Encode
 from agent_messaging._errors import EventLogError, RemoteError
 from agent_messaging._log_access import asked
 from agent_messaging._messages import MessageType
@@ -80,13 +81,13 @@ class Watch:
         cursor: int,
     ) -> None:
         self._delivery = delivery
-        self.thread_id = thread_id
-        self.run_id = run_id
+        self.thread_id: str = thread_id
+        self.run_id: str = run_id
         self.status: RunStatus = status
-        self.cursor = cursor
+        self.cursor: int = cursor
         self.active: OwnedRun | None = None
-        self.is_live = False
-        self.encode = NativeRunEncoder(user_id, thread_id, run_id).encode
+        self.is_live: bool = False
+        self.encode: Encode[str] = NativeRunEncoder(user_id, thread_id, run_id).encode
         self.unfollow: Callable[[], None] = _nothing
 
     def wake(self, last_seq: int) -> None:
@@ -144,7 +145,7 @@ class Delivery:
         self.finish: Final = finish
         #: Told each time that there is nothing to send.
         self.quiet: Final = quiet
-        self.is_closed = False
+        self.is_closed: bool = False
         self._services = services
         self._send = send
         self._variables = copy_context()

@@ -116,19 +116,19 @@ class EndpointCounters:
     )
 
     def __init__(self) -> None:
-        self.opened = 0
-        self.accepted = 0
-        self.retries = 0
-        self.slow_consumers = 0
-        self.abandoned = 0
-        self.undelivered = 0
-        self.total_ms = 0
+        self.opened: int = 0
+        self.accepted: int = 0
+        self.retries: int = 0
+        self.slow_consumers: int = 0
+        self.abandoned: int = 0
+        self.undelivered: int = 0
+        self.total_ms: int = 0
         self.refusals: dict[str, int] = {}
         self.ended: dict[MessageType, int] = dict.fromkeys(
             (MessageType.AGENT_COMPLETED, MessageType.AGENT_FAILED, MessageType.AGENT_CANCELLED), 0
         )
         self.events_sent: dict[MessageType, int] = dict.fromkeys(RUN_EVENTS, 0)
-        self.durations = [0] * (len(_BOUNDS_MS) + 1)
+        self.durations: list[int] = [0] * (len(_BOUNDS_MS) + 1)
 
     def refused(self, code: ErrorCode) -> None:
         """A frame was refused."""

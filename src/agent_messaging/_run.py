@@ -271,13 +271,13 @@ class RunOutcome:
         )
 
     def __init__(self) -> None:
-        self.kind = MessageType.AGENT_FAILED
-        self.duration_ms = 0
+        self.kind: MessageType = MessageType.AGENT_FAILED
+        self.duration_ms: int = 0
         self.code: str | None = None
         self.reason: CancelReason | None = None
         self.error: BaseException | None = None
         self.raised: BaseException | None = None
-        self.is_counted = False
+        self.is_counted: bool = False
 
 
 async def execute(

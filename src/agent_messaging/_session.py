@@ -70,7 +70,7 @@ class Session:
         receive: Receive,
     ) -> None:
         self.user: Final = user
-        self.user_id: Final = user.user_id
+        self.user_id: Final[str] = user.user_id
         self.connection_id: Final = connection_id
         self.metadata: Final = metadata
         self.end: SessionEnd | None = None
@@ -83,7 +83,7 @@ class Session:
         #: Called at its end, for whoever waits for frames meanwhile.
         self.on_end: Callable[[], None] | None = None
         #: Answers that are still to be made, as a STOPPED.
-        self.expected = 0
+        self.expected: int = 0
         self._services = services
         self._close = close
         self._receive = receive

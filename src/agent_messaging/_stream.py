@@ -18,7 +18,7 @@ class StreamTransport:
     __slots__ = ("_changed", "_frame", "is_closed")
 
     def __init__(self) -> None:
-        self.is_closed = False
+        self.is_closed: bool = False
         self._frame: str | None = None
         self._changed: asyncio.Event = asyncio.Event()
 

@@ -147,13 +147,13 @@ class User:
         self, user_id: str, limits: Limits, now: float, idle: "Callable[[User], None]"
     ) -> None:
         self._idle = idle
-        self.user_id = user_id
+        self.user_id: str = user_id
         self.sessions: dict[str, OpenSession] = {}
         self.runs: dict[str, OwnedRun] = {}
         self.threads: dict[str, Thread] = {}
-        self.places = 0
-        self.frames = TokenBucket(limits.frames_per_minute, now)
-        self.messages = TokenBucket(limits.messages_per_minute, now)
+        self.places: int = 0
+        self.frames: TokenBucket = TokenBucket(limits.frames_per_minute, now)
+        self.messages: TokenBucket = TokenBucket(limits.messages_per_minute, now)
 
     @property
     def queued(self) -> int:
