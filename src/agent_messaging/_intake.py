@@ -120,6 +120,8 @@ class Intake:
         if message.message_id is not None:
             digest = _digest(message)
             record = await self._find_claim(session.user_id, message.message_id)
+            if session.end is not None:
+                return  # as a frame that comes after the end; its user may be forgotten by now
             if record is not None:
                 self._answer_retry(session, message, digest, record)
                 return
