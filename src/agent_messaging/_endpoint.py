@@ -250,8 +250,8 @@ class Endpoint:
             ConfigurationError: as for `serve`.
         """
         transport = StreamTransport()
-        session = self._open(user_id, self._checked(user_id, transport.send), None, metadata)
-        session.on_end = transport.close
+        send = self._checked(user_id, transport.send)
+        session = self._open(user_id, send, transport.close, metadata)
         try:
             await self._intake.take(session, body)
         except BaseException:

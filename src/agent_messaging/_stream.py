@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Final, Self, final
 
 from agent_messaging._session import Session
-from agent_messaging._session_end import SessionEnd
+from agent_messaging._session_end import SessionEnd, SessionEndReason
 
 __all__ = ["Stream", "StreamTransport"]
 
@@ -39,8 +39,8 @@ class StreamTransport:
         self._change()
         return frame
 
-    def close(self) -> None:
-        """Nothing more is to come."""
+    async def close(self, _: SessionEndReason) -> None:
+        """The session has ended, and its last frame was taken, or waited for long enough."""
         self.is_closed = True
         self._change()
 
