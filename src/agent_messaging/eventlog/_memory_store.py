@@ -274,17 +274,16 @@ class RunStore:
             self._drop(user.oldest)
         if self.claims > self.bounds.claims and self.ended:
             self._drop(next(iter(self.ended)))
-        while user.held > self.user_bounds.runs and user.evictable is not None:
-            self._evict(user.evictable)
-        while self.held > self.bounds.runs and self.evictable:
-            self._evict(next(iter(self.evictable)))
+        self._make_room_for_runs(user)
 
     def end(self, run: Run, now: float) -> None:
         """Put a run behind those that ended before."""
+        user = run.user
+        # As long as the run counts as one under way: it is to be read, whatever room there is.
+        self._make_room_for_runs(user)
         run.is_ended = True
         run.ended_at = now
         run.next_seq = 0
-        user = run.user
         user.trimmable.pop(run, None)
         self.trimmable.pop(run, None)
         self.ended[run] = self.evictable[run] = None
@@ -295,6 +294,12 @@ class RunStore:
         user.newest = run
         if user.evictable is None:
             user.evictable = run
+
+    def _make_room_for_runs(self, user: User) -> None:
+        while user.held > self.user_bounds.runs and user.evictable is not None:
+            self._evict(user.evictable)
+        while self.held > self.bounds.runs and self.evictable:
+            self._evict(next(iter(self.evictable)))
 
     def drop_until(self, time: float) -> None:
         """Drop the runs that ended until then."""

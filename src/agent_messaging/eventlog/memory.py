@@ -33,10 +33,12 @@ class MemoryEventLog:
 
     Where there is no room, finished runs lose all of their events: the one that ended first of
     the user whose bound is passed, or of all. If there is none, runs under way lose their oldest
-    events, all in the same proportion. The newest event of a run under way is always held, beyond
-    any bound. A run without its events is still found, and so is its claim, until
-    ``claim_seconds`` after its end; earlier if there are too many claims. A run under way is
-    never dropped: with no room but that, a claim is refused with `EventLogError`.
+    events, all in the same proportion. Beyond all bounds a run under way keeps its newest event,
+    and a run that has just ended what it has.
+
+    A run without its events is still found, and so is its claim, until ``claim_seconds`` after
+    its end; earlier if there are too many claims. A run under way is never dropped: with no room
+    but that, a claim is refused with `EventLogError`.
 
     No operation takes longer the more runs, users or events there are.
 
