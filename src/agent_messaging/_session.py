@@ -147,6 +147,10 @@ class Session:
 
     def call(self, work: Coroutine[Any, Any, None], ended: Callable[[], None]) -> None:
         """Have a handler of the host's work for this session; cancelled at its end."""
+        if self.end is not None:  # while what led here waited for the log
+            work.close()
+            ended()
+            return
         task = self._services.tasks.spawn(work, f"handler {self.connection_id}")
         if task.done():
             ended()
