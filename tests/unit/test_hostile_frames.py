@@ -10,8 +10,8 @@ from typing import Final
 
 import pytest
 
-from agent_messaging import ErrorCode, Limits, OnDisconnect
-from support import Json, run
+from agent_messaging import ErrorCode, Lease, Limits, MemoryEventLog, OnDisconnect
+from support import Json, run, tasks_left
 from support.endpoints import Connection, Site, Socket, frame, now, settle
 from support.logs import TroubledLog, site_on, takes
 from support.recording_log import RecordingLog
@@ -462,3 +462,34 @@ def test_a_message_of_a_client_that_is_gone_starts_no_run_that_nobody_knows_of(
             assert stats["runs_in_flight"] == stats["runs_accepted"] - ended
 
     run(main())
+
+
+def test_a_stop_of_a_client_that_is_gone_waits_for_no_other_workers_run() -> None:
+    async def main() -> None:
+        log = TroubledLog()
+        await claimed_elsewhere(log.inner, "r")
+        log.always("request_stop", takes(5.0))
+        async with site_on(log) as site:
+            client = await site.connect()
+            stopping = asyncio.create_task(
+                client.session.receive(frame("stop_agent", {"run_id": "r"}))
+            )
+            await asyncio.sleep(1.0)
+            await client.close()
+            await stopping
+            await settle()
+            assert tasks_left() == []
+
+    run(main())
+
+
+async def claimed_elsewhere(log: MemoryEventLog, run_id: str) -> None:
+    """A run of the same user whose owner is another worker, which is gone."""
+    await log.claim(
+        Lease("u1", run_id, "another worker's"),
+        thread_id="t",
+        message_id="m",
+        digest="",
+        owner="another worker",
+        lease_seconds=30.0,
+    )
