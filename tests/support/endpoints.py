@@ -261,6 +261,7 @@ class Site:
         session = await self.endpoint.open(user_id, socket.send, close=socket.close)
         connection = Connection(self, socket, session)
         self.connections.append(connection)
+        await asyncio.sleep(pace.get("seconds", 0.0))
         await connection.heard()
         return connection
 
