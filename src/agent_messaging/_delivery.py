@@ -400,10 +400,14 @@ class Delivery:
         self._make_room()
         self._sent_at = asyncio.get_running_loop().time()
         self._is_sending = True
-        await self._send(reply.frame)
-        self._is_sending = False
-        if reply.sent is not None:
-            reply.sent(True)
+        was_sent = False
+        try:
+            await self._send(reply.frame)
+            was_sent = True
+        finally:
+            self._is_sending = False
+            if reply.sent is not None:
+                reply.sent(was_sent)
 
     def _make_room(self) -> None:
         if self._room is not None and not self._is_full:
