@@ -1,23 +1,20 @@
-"""The conversation that every host has, and the client that has it."""
+"""The conversation that every host has."""
 
 import json
 import re
-import socket
-import struct
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from typing import Final, NamedTuple, final
+from typing import Final, NamedTuple, cast
 
-from websockets.asyncio.client import ClientConnection, connect
-
-from integration.hosts import PATIENCE, within_patience
+from integration.clients import LAST, Client
 from support import Json
 
-#: What ends the answer to one frame.
-LAST: Final = frozenset({"agent_completed", "agent_failed", "agent_cancelled", "error_message"})
+__all__ = ["CONVERSATION", "ENDINGS", "REPORT", "REPORT_BEGINS", "converse", "normalised", "start"]
+
 #: The message that the agent `report` works on, and the last that it sends before it waits.
-REPORT: Final = "m12"
-REPORT_BEGINS: Final = "agent_response_chunk"
+REPORT: Final = "m16"
+REPORT_BEGINS: Final = frozenset({"agent_response_chunk"})
+
+#: Stands for the run of the first message, which a later one names.
+_FIRST_RUN: Final = "<the first run>"
 
 _MADE_ID: Final = re.compile(r"[0-9a-f]{32}")
 
@@ -30,9 +27,9 @@ class Step(NamedTuple):
     last: frozenset[str] = LAST
 
 
-def _step(name: str, kind: str, payload: Json | None = None, **fields: str) -> Step:
+def _step(name: str, kind: str, payload: Json | None = None, last: str = "", **fields: str) -> Step:
     frame = {"type": kind, **fields} | ({} if payload is None else {"payload": payload})
-    return Step(name, json.dumps(frame))
+    return Step(name, json.dumps(frame), frozenset({last}) if last else LAST)
 
 
 def start(agent: str, **fields: str) -> str:
@@ -41,95 +38,60 @@ def start(agent: str, **fields: str) -> str:
     return json.dumps({"type": "start_agent", "payload": payload, **fields})
 
 
+_COUNT: Final = {"user_request": "count these four words"}
+
+# Each message names its thread: where each frame has a connection of its own, none remembers it.
 CONVERSATION: Final = (
-    _step(
-        "start_agent",
-        "start_agent",
-        {"user_request": "count these four words"},
-        message_id="m1",
-        thread_id="t1",
-    ),
+    _step("CONNECT", "connect", last="connection_established"),
+    _step("start_agent", "start_agent", _COUNT, message_id="m1", thread_id="t1"),
     _step("user_message", "user_message", {"message": "and these"}, thread_id="t1"),
-    _step("chat", "chat", {"content": "gr\u00fc\u00dfe \u4e16\u754c"}),
-    Step("a binary frame", '{"type":"chat","payload":{"text":"gr\u00fc\u00dfe"}}'.encode()),
+    _step("chat", "chat", {"content": "gr\u00fc\u00dfe \u4e16\u754c"}, thread_id="t1"),
+    Step(
+        "a binary frame",
+        '{"type":"chat","payload":{"text":"gr\u00fc\u00dfe"},"thread_id":"t1"}'.encode(),
+    ),
     Step("a malformed frame", '{"type":"chat","payload":{"text":'),
     Step("a binary frame that is not UTF-8", b'{"type":"\xff"}'),
     _step("an unknown type", "sing", {"song": "of the sea"}, message_id="m7"),
-    _step("CONNECT", "connect", message_id="m8"),
-    _step("another's user_id", "chat", {"text": "hello"}, user_id="grace", message_id="m9"),
-    Step("an agent that refuses", start("refusing")),
-    Step("an agent that breaks", start("breaking")),
-    Step("a report that waits", start("report", message_id=REPORT), frozenset({REPORT_BEGINS})),
+    _step("another's user_id", "chat", {"text": "hello"}, user_id="grace", message_id="m8"),
+    _step("ping", "ping", {"id": "p1"}, last="pong"),
+    _step("a retry", "start_agent", _COUNT, message_id="m1", thread_id="t1"),
+    _step("a used message_id", "start_agent", {"user_request": "no"}, message_id="m1"),
+    Step("an agent that refuses", start("refusing", thread_id="t2")),
+    Step("an agent that breaks", start("breaking", thread_id="t3")),
+    _step("resume after an event", "resume", {"after": {_FIRST_RUN: 7}}),
+    _step("resume a thread", "resume", {"thread_id": "t2"}),
+    _step("resume an unknown run", "resume", {"after": {"r-unknown": 7}}, last="resumed"),
+    _step("stop an unknown run", "stop_agent", {"run_id": "r-unknown"}, last="stopped"),
+    Step("a report to be stopped", start("report", thread_id="t4"), REPORT_BEGINS),
+    _step("stop", "stop_agent", {"thread_id": "t4"}, last="stopped"),
+    Step("a report that waits", start("report", message_id=REPORT, thread_id="t5"), REPORT_BEGINS),
 )
 
-#: How the runs of the conversation end, up to the one that waits: outcome, code, error.
+#: How the runs of the conversation end, up to the one that waits: outcome, code, reason, error.
 ENDINGS: Final = (
-    ("agent_completed", None, None),
-    ("agent_completed", None, None),
-    ("agent_completed", None, None),
-    ("agent_completed", None, None),
-    ("agent_failed", "closed", "AgentError"),
-    ("agent_failed", "agent_error", "KeyError"),
+    ("agent_completed", None, None, None),
+    ("agent_completed", None, None, None),
+    ("agent_completed", None, None, None),
+    ("agent_completed", None, None, None),
+    ("agent_failed", "closed", None, "AgentError"),
+    ("agent_failed", "agent_error", None, "KeyError"),
+    ("agent_cancelled", None, "stopped", "CancelledError"),
 )
 
 
-@final
-class Client:
-    """A WebSocket client that asks, and reads the whole answer."""
-
-    def __init__(self, connection: ClientConnection) -> None:
-        self._connection = connection
-
-    async def ask(self, frame: str | bytes, last: frozenset[str] = LAST) -> list[Json]:
-        """The frames that answer this one, up to one whose type is in ``last``."""
-        await within_patience(self._connection.send(frame))
-        answer = [await self.reads()]
-        while answer[-1]["type"] not in last:
-            answer.append(await self.reads())
-        return answer
-
-    async def reads(self) -> Json:
-        """The next frame."""
-        text = await within_patience(self._connection.recv())
-        assert isinstance(text, str), "the server sent a binary frame"
-        frame: Json = json.loads(text)
-        return frame
-
-    async def converse(self) -> list[tuple[str, Json]]:
-        """Have the `CONVERSATION`: the frames that came, each with the name of its step."""
-        return [
-            (step.name, frame)
-            for step in CONVERSATION
-            for frame in await self.ask(step.frame, step.last)
-        ]
-
-    async def vanish(self) -> None:
-        """Reset the connection: no close frame, no FIN, as when the machine at the end died."""
-        transport = self._connection.transport
-        connected: socket.socket = transport.get_extra_info("socket")
-        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        transport.abort()
-        await within_patience(self._connection.wait_closed())
-
-
-@asynccontextmanager
-async def client(uri: str, token: str) -> AsyncGenerator[Client]:
-    """A client that is connected, and says goodbye at the end if it has not vanished."""
-    connection = await within_patience(
-        connect(
-            uri,
-            additional_headers={"Authorization": f"Bearer {token}"},
-            proxy=None,
-            # Every wait has its bound here, which says more than the client's own would.
-            open_timeout=None,
-            ping_interval=None,
-            close_timeout=PATIENCE,
-        )
-    )
-    try:
-        yield Client(connection)
-    finally:
-        await within_patience(connection.close())
+async def converse(client: Client) -> list[tuple[str, Json]]:
+    """Have the `CONVERSATION`: the frames that came, each with the name of its step."""
+    frames: list[tuple[str, Json]] = []
+    first_run = ""
+    for step in CONVERSATION:
+        frame = step.frame
+        if isinstance(frame, str):
+            frame = frame.replace(_FIRST_RUN, first_run)
+        answer = await client.ask(frame, step.last)
+        frames.extend((step.name, each) for each in answer)
+        first_run = first_run or answer[-1].get("run_id", "")
+    return frames
 
 
 def normalised(frames: list[tuple[str, Json]]) -> list[Json]:
@@ -142,16 +104,20 @@ def normalised(frames: list[tuple[str, Json]]) -> list[Json]:
     def name(value: object) -> object:
         if isinstance(value, str) and _MADE_ID.fullmatch(value):
             return names.setdefault(value, f"<id {len(names) + 1}>")
+        if isinstance(value, list):
+            return [name(each) for each in cast("list[object]", value)]
+        if isinstance(value, dict):
+            return {key: name(each) for key, each in cast("Json", value).items()}
         return value
 
     lines: list[Json] = []
     for step, frame in frames:
         assert isinstance(frame["timestamp"], float)
-        payload = {key: name(value) for key, value in frame["payload"].items()}
+        payload = dict(frame["payload"])
         if "duration_ms" in payload:
             assert type(payload["duration_ms"]) is int
             assert payload["duration_ms"] >= 0
             payload["duration_ms"] = "<ms>"
-        line = {key: name(value) for key, value in frame.items()}
-        lines.append({"after": step, **line, "payload": payload, "timestamp": "<time>"})
+        line = {**frame, "payload": payload, "timestamp": "<time>"}
+        lines.append({"after": step, **{key: name(value) for key, value in line.items()}})
     return lines

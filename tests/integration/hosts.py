@@ -36,10 +36,6 @@ class Host:
         self._process = process
         self._errors = errors
 
-    @property
-    def uri(self) -> str:
-        return f"ws://127.0.0.1:{self.port}/chat"
-
     async def says(self) -> Json:
         """The next line of its standard output."""
         assert self._process.stdout is not None
@@ -48,13 +44,27 @@ class Host:
         said: Json = json.loads(line)
         return said
 
+    async def says_next(self, key: str) -> Json:
+        """The next line that has this key; what comes before it is of no interest."""
+        while True:
+            said = await self.says()
+            if key in said:
+                return said
+
+    def terminate(self) -> None:
+        """Send it a SIGTERM, as a platform does that wants it to stop."""
+        self._process.terminate()
+
+    async def ends(self) -> int:
+        """Its exit code, when it has ended."""
+        return await within_patience(self._process.wait())
+
     async def stop(self) -> Json:
-        """Interrupt it, and return the statistics of its router."""
+        """Stop it, and return the statistics of its endpoint."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        said = await self.says()
-        assert await within_patience(self._process.wait()) == 0
-        statistics: Json = said["statistics"]
+        statistics: Json = (await self.says_next("statistics"))["statistics"]
+        assert await self.ends() == 0
         return statistics
 
     def errors(self) -> list[str]:
@@ -64,11 +74,12 @@ class Host:
 
 
 @asynccontextmanager
-async def running(program: str) -> AsyncGenerator[Host]:
+async def running(program: str, drain_seconds: float = PATIENCE) -> AsyncGenerator[Host]:
     """The module ``hosts.<program>`` as a program; a fault comes with what it said on stderr."""
     environment = {
         **os.environ,
         "CHAT_SECRET": SECRET,
+        "DRAIN_SECONDS": str(drain_seconds),
         "PYTHONPATH": os.pathsep.join([str(EXAMPLES), str(ROOT / "tests")]),
         "PYTHONWARNINGS": "default::ResourceWarning",
     }

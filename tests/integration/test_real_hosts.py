@@ -1,4 +1,4 @@
-"""Real servers and a real client: the same frames everywhere, and a client that vanishes."""
+"""Real servers and real clients: the same frames everywhere, and a client that comes back."""
 
 import asyncio
 import json
@@ -9,65 +9,88 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from websockets.exceptions import InvalidStatus
 
-from integration.conversation import CONVERSATION, ENDINGS, REPORT, client, normalised, start
+from integration.clients import LAST, Client, RefusedError
+from integration.conversation import (
+    CONVERSATION,
+    ENDINGS,
+    REPORT,
+    converse,
+    normalised,
+    start,
+)
 from integration.hosts import Host, running
-from integration.vanishing import VANISHINGS, Vanishing
+from integration.servers import SERVERS, Server
 from support import Json
 
 GOLDEN: Final = Path(__file__).with_name("golden_conversation.jsonl")
+#: The start, a thousand lines and the end.
+REPORT_EVENTS: Final = 1002
 
 
 @dataclass
 class Story:
     """What happened at one host, from its start to its stop."""
 
-    expected: Vanishing
-    refusals: list[int] = field(default_factory=list[int])
+    server: Server
+    refusals: list[object] = field(default_factory=list[object])
     frames: list[tuple[str, Json]] = field(default_factory=list[tuple[str, Json]])
     endings: list[Json] = field(default_factory=list[Json])
-    afterwards: list[Json] = field(default_factory=list[Json])
-    report: Json = field(default_factory=dict[str, object])
-    go: Json = field(default_factory=dict[str, object])
+    gone: Json = field(default_factory=dict[str, object])
+    resumed: list[Json] = field(default_factory=list[Json])
+    others: list[Json] = field(default_factory=list[Json])
+    retried: list[Json] = field(default_factory=list[Json])
+    last_endings: list[Json] = field(default_factory=list[Json])
     statistics: Json = field(default_factory=dict[str, object])
     errors: list[str] = field(default_factory=list[str])
     is_told: bool = False
 
     @property
-    def runs(self) -> list[Json]:
-        return [*self.endings, self.report, self.go]
+    def seen(self) -> list[Json]:
+        """The events of the report, up to the vanishing."""
+        run_id = self.frames[-1][1]["run_id"]
+        return [frame for _, frame in self.frames if frame.get("run_id") == run_id]
 
 
 async def happen(story: Story, issue: Callable[..., str]) -> None:
-    async with running(story.expected.program) as host:
+    connect = story.server.connect
+    async with running(story.server.program) as host:
         token = issue("ada")
         for bad in ("", f"{token}0", token.replace("ada", "grace"), issue("ada", -1.0)):
-            story.refusals.append(await refusal(host, bad))
-        async with client(host.uri, token) as ada:
-            story.frames = await ada.converse()
-            story.endings = [await host.says() for _ in ENDINGS]
+            story.refusals.append(await refusal(story.server, host, bad))
+        async with connect(host.port, token) as ada:
+            story.frames = await converse(ada)
+            story.endings = [await host.says_next("finished") for _ in ENDINGS]
             await ada.vanish()
-        if story.expected.ends_at_once:
-            story.report = await host.says()
-        # By the time that another client is served, the server has seen that the first is gone.
-        async with client(host.uri, issue("grace")) as grace:
-            story.afterwards = await grace.ask(start("go", message_id="go"))
-        while not (story.go and story.report):
-            said = await host.says()
-            if said["message_id"] == REPORT:
-                story.report = said
-            else:
-                story.go = said
+        while story.gone.get("session", "completed") == "completed":
+            story.gone = await host.says_next("session")
+        async with connect(host.port, token) as ada, connect(host.port, issue("grace")) as grace:
+            seen = {story.seen[-1]["run_id"]: story.seen[-1]["seq"]}
+            resume = {"type": "resume", "payload": {"after": seen}}
+            story.resumed = await ada.ask(json.dumps(resume), frozenset({"resumed"}))
+            story.others, rest = await asyncio.gather(
+                grace.ask(start("go", message_id="go")), to_the_end(ada)
+            )
+            story.resumed.extend(rest)
+            again = start("report", message_id=REPORT, thread_id="t5")
+            story.retried = await ada.ask(again)
+        story.last_endings = [await host.says_next("finished") for _ in range(2)]
         story.statistics = await host.stop()
         story.errors = host.errors()
 
 
-async def refusal(host: Host, token: str) -> int:
-    with pytest.raises(InvalidStatus) as refused:
-        async with client(host.uri, token):
-            pass
-    return refused.value.response.status_code
+async def to_the_end(client: Client) -> list[Json]:
+    frames = [await client.reads()]
+    while frames[-1]["type"] not in LAST:
+        frames.append(await client.reads())
+    return frames
+
+
+async def refusal(server: Server, host: Host, token: str) -> object:
+    with pytest.raises(RefusedError) as refused:
+        async with server.connect(host.port, token) as nobody:
+            await nobody.ask(start("go"))
+    return refused.value.args[0]
 
 
 @pytest.fixture(scope="module")
@@ -76,21 +99,21 @@ def stories() -> dict[str, Story]:
     return {}
 
 
-@pytest.fixture(params=VANISHINGS, ids=lambda expected: expected.program)
+@pytest.fixture(params=SERVERS, ids=lambda server: server.program)
 def story(
     request: pytest.FixtureRequest, stories: dict[str, Story], issue: Callable[..., str]
 ) -> Story:
-    expected: Vanishing = request.param
-    if expected.program not in stories:
-        story = stories[expected.program] = Story(expected)
+    server: Server = request.param
+    if server.program not in stories:
+        story = stories[server.program] = Story(server)
         asyncio.run(happen(story, issue))
         story.is_told = True
-    assert stories[expected.program].is_told, "the first error of this host says what went wrong"
-    return stories[expected.program]
+    assert stories[server.program].is_told, "the first error of this host says what went wrong"
+    return stories[server.program]
 
 
 def test_a_client_without_a_good_token_gets_no_connection(story: Story) -> None:
-    assert story.refusals == [story.expected.refusal] * 4
+    assert story.refusals == [story.server.refusal] * 4
 
 
 def test_the_frames_of_the_conversation_are_the_golden_ones(story: Story, tmp_path: Path) -> None:
@@ -107,52 +130,66 @@ def test_every_step_of_the_conversation_is_in_the_golden_file() -> None:
 
 
 def test_the_host_is_told_of_each_run_and_of_nothing_else(story: Story) -> None:
-    told = [(run["finished"], run["code"], run["error"]) for run in story.endings]
+    told = [(run["finished"], run["code"], run["reason"], run["error"]) for run in story.endings]
     assert told == list(ENDINGS)
     assert all(run["user_id"] == "ada" for run in story.endings)
     assert all(run["delivered"] == run["decided"] for run in story.endings)
 
 
-def test_a_run_whose_client_vanished_ends_as_the_table_says(story: Story) -> None:
-    expected, report = story.expected, story.report
-    assert report["finished"] == expected.outcome
-    assert report["error"] == expected.agent_gets
-    assert report["cause"] == expected.send_raises
+def test_the_session_of_a_client_that_vanished_ends_at_once_as_the_table_says(
+    story: Story,
+) -> None:
+    told = {"session": "disconnected", "user_id": "ada", "error": story.server.error}
+    assert story.gone == told
 
 
-def test_its_events_count_as_delivered_only_where_the_server_accepted_them(story: Story) -> None:
-    report = story.report
-    assert report["delivered"] >= 2, "the start and the first line came before the vanishing"
-    assert (report["delivered"] == report["decided"]) is story.expected.is_delivered
-    if story.expected.agent_gets is None:
-        assert report["decided"] == 1002, "the start, a thousand lines and the end"
-    else:
-        assert report["decided"] < 1002, "the agent was stopped on its way"
+def test_a_client_that_comes_back_gets_the_rest_none_missing_and_none_twice(story: Story) -> None:
+    answer, *events = story.resumed
+    [run] = answer["payload"]["runs"]
+    assert (run["thread_id"], run["status"], run["evicted"]) == ("t5", "running", False)
+    assert (run["from_seq"], run["to_seq"]) == (3, 2), "nothing was missed yet"
+    stitched = [*story.seen, *events]
+    assert [event["seq"] for event in stitched] == list(range(1, REPORT_EVENTS + 1))
+    assert {event["run_id"] for event in stitched} == {run["run_id"]}
+    assert stitched[-1]["type"] == "agent_completed"
+    assert story.retried == stitched, "as a retry is answered"
 
 
 def test_another_client_is_served_as_if_nothing_had_happened(story: Story) -> None:
-    types = [frame["type"] for frame in story.afterwards]
+    types = [frame["type"] for frame in story.others]
     assert types == ["agent_started", "agent_thinking", "agent_completed"]
-    assert {frame["user_id"] for frame in story.afterwards} == {"grace"}
-    assert story.go["finished"] == "agent_completed"
+    assert {frame["user_id"] for frame in story.others} == {"grace"}
 
 
-def test_the_statistics_agree_with_what_the_host_was_told(story: Story) -> None:
-    [handler] = story.statistics["handlers"]
-    outcomes = Counter(run["finished"] for run in story.runs)
-    assert handler["runs_in_flight"] == 0
-    assert handler["runs_completed"] == outcomes["agent_completed"]
-    assert handler["runs_failed"] == outcomes["agent_failed"] == handler["errors"]
-    assert handler["runs_cancelled"] == outcomes["agent_cancelled"]
-    assert sum(handler["events_sent"].values()) == sum(run["delivered"] for run in story.runs)
-    assert handler["undelivered_events"] == sum(
-        run["decided"] - run["delivered"] for run in story.runs
-    )
+def test_the_run_that_was_left_and_resumed_was_delivered_as_a_whole(story: Story) -> None:
+    [report] = [run for run in story.last_endings if run["message_id"] == REPORT]
+    assert report["finished"] == "agent_completed"
+    assert report["delivered"] == report["decided"] == REPORT_EVENTS
+
+
+def test_the_statistics_agree_with_what_was_told_and_received(story: Story) -> None:
+    statistics = story.statistics
+    runs = [*story.endings, *story.last_endings]
+    outcomes = Counter(run["finished"] for run in runs)
+    assert statistics["sessions"] == statistics["runs_in_flight"] == 0
+    assert statistics["runs_accepted"] == len(runs)
+    assert statistics["runs_completed"] == outcomes["agent_completed"]
+    assert statistics["runs_failed"] == outcomes["agent_failed"]
+    assert statistics["runs_cancelled"] == outcomes["agent_cancelled"]
+    assert statistics["undelivered_events"] == 0
+    assert statistics["retries"] == 2
+    received = [
+        *(frame for _, frame in story.frames),
+        *story.resumed,
+        *story.others,
+        *story.retried,
+    ]
+    events = Counter(frame["type"] for frame in received if "seq" in frame)
+    assert Counter(statistics["events_sent"]) == events
     refusals = Counter(
-        frame["payload"]["code"] for _, frame in story.frames if frame["type"] == "error_message"
+        frame["payload"]["code"] for frame in received if frame["type"] == "error_message"
     )
-    assert story.statistics["refusals"] == dict(refusals)
-    assert story.statistics["errors"] == refusals.total()
+    assert statistics["refusals"] == dict(refusals)
 
 
 def test_the_host_reports_the_agent_that_broke_and_no_other_trouble(story: Story) -> None:

@@ -1,24 +1,33 @@
-"""The agents that the host programs serve, and the router in front of them."""
+"""The agents that the host programs serve, and the endpoint in front of them."""
 
 import asyncio
+import os
 
 from agent_messaging import (
     AgentError,
     AgentMessageHandler,
     AgentRegistry,
+    Endpoint,
     FinishHook,
-    MessageRouter,
     Run,
+    grace,
 )
 
 #: A report ends by itself, whatever becomes of its reader.
 REPORT_LINES = 1000
-#: Seconds that one run may take; a server that is told to stop waits for runs.
-RUN_TIMEOUT = 60.0
+#: A book is more than a client takes that does not read.
+BOOK_PAGES = 450
+PAGE = "x" * 32_000
+#: Seconds that one run may take.
+RUN_TIMEOUT = 300.0
+#: Seconds that a run waits for its reader to come back; a reload takes one or two.
+RELOAD = 30.0
+#: Seconds that runs may go on after a SIGTERM; less than the platform gives the whole process.
+DRAIN_SECONDS = float(os.environ.get("DRAIN_SECONDS", "20"))
 
 
-def make_router(on_run_finished: FinishHook) -> MessageRouter:
-    """A router for one server; the hook is told of each run."""
+def make_endpoint(on_run_finished: FinishHook) -> Endpoint:
+    """An endpoint for one server; the hook is told of each run."""
     agents = AgentRegistry()
     go_on = asyncio.Event()
 
@@ -57,11 +66,21 @@ def make_router(on_run_finished: FinishHook) -> MessageRouter:
         return REPORT_LINES
 
     @agents.agent()
+    async def book(run: Run) -> int:
+        """Send page after page, whether anybody reads or not."""
+        for _ in range(BOOK_PAGES):
+            await run.chunk(PAGE)
+            await asyncio.sleep(0)
+        return BOOK_PAGES
+
+    @agents.agent()
     async def go(run: Run) -> None:
         """Let the waiting reports go on."""
         await run.thinking("Going on")
         go_on.set()
 
-    return MessageRouter(
-        AgentMessageHandler(agents, run_timeout=RUN_TIMEOUT, on_run_finished=on_run_finished)
+    return Endpoint(
+        AgentMessageHandler(agents, run_timeout=RUN_TIMEOUT, on_run_finished=on_run_finished),
+        on_disconnect=grace(RELOAD),
+        drain_timeout=DRAIN_SECONDS,
     )

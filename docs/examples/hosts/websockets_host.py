@@ -1,22 +1,24 @@
 """websockets: `CHAT_SECRET=... python -m hosts.websockets_host`, in docs/examples."""
 
 import asyncio
+import signal
+import socket
 from contextlib import suppress
 from http import HTTPStatus
 
 from websockets.asyncio.server import ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from hosts.agents import make_router
+from hosts.agents import make_endpoint
 from hosts.auth import authenticate
-from hosts.console import listen, say_finished, until_interrupted
+from hosts.closing import close_code
+from hosts.console import listen, say_finished, say_session, until_stopped
 
-router = make_router(say_finished)
+endpoint = make_endpoint(say_finished)
 
 
 def identify(ws: ServerConnection, request: Request) -> Response | None:
-    user_id = authenticate(request.headers.get("Authorization"))
+    user_id = authenticate(request.headers.get)
     if user_id is None:
         return ws.respond(HTTPStatus.UNAUTHORIZED, "Who are you?\n")
     ws.username = user_id
@@ -24,19 +26,26 @@ def identify(ws: ServerConnection, request: Request) -> Response | None:
 
 
 async def chat(ws: ServerConnection) -> None:
-    with suppress(ConnectionClosed):  # a peer that vanished is not a mistake of the server's
-        async for frame in ws:
-            await router.handle_frame(ws.username, ws.send, frame)
+    end = await endpoint.serve(ws.username, ws, ws.send)
+    say_session(ws.username, end)
+    await ws.close(close_code(end.reason))
 
 
-async def run() -> None:
-    async with serve(chat, sock=listen(), process_request=identify) as server:
-        await server.serve_forever()
+async def run(listener: socket.socket) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    async with endpoint:
+        server = await serve(chat, sock=listener, process_request=identify, close_timeout=2.0)
+        await stop.wait()
+    server.close()
+    # Bounded, or a client that reads nothing would keep the server from ending.
+    with suppress(TimeoutError):
+        await asyncio.wait_for(server.wait_closed(), timeout=5.0)
 
 
 def main() -> None:
-    with until_interrupted(router):
-        asyncio.run(run())
+    with until_stopped(endpoint):
+        asyncio.run(run(listen()))
 
 
 if __name__ == "__main__":
