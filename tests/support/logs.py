@@ -65,6 +65,7 @@ class Act:
     yields: int = 0
     seconds: float = 0.0
     gate: Gate | None = None
+    hangs: bool = False
     error: Callable[[], BaseException] | None = None
     yields_after: int = 0
     seconds_after: float = 0.0
@@ -74,6 +75,8 @@ class Act:
     async def before(self) -> None:
         """What happens before the work is done."""
         await _pass(self.yields, self.seconds, self.gate)
+        if self.hangs:
+            await asyncio.Event().wait()
         if self.error is not None:
             raise self.error()
 
@@ -124,7 +127,7 @@ def loses(error: Callable[[], BaseException] = down, seconds: float = 0.0) -> Ac
 
 def hangs() -> Act:
     """It never answers, and nothing happens."""
-    return Act(gate=Gate())
+    return Act(hangs=True)
 
 
 def waits_for(gate: Gate, *, answer_alone: bool = False) -> Act:
@@ -212,7 +215,7 @@ class TroubledLog:
     def append(self, lease: Lease, events: Sequence[LoggedEvent]) -> Awaitable[None]:
         self.appends.append((lease.run_id, tuple(event.seq for event in events)))
         act = self._next("append")
-        if not self._is_prompt or act.yields or act.seconds or act.gate:
+        if not self._is_prompt or act.yields or act.seconds or act.gate or act.hangs:
             return self._append(act, lease, events)
         if act.error is not None:
             raise act.error()

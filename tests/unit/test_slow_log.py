@@ -1,6 +1,7 @@
 """An endpoint over a log that takes its time: nothing is lost, and nothing comes too early."""
 
 import asyncio
+from typing import Any, cast
 
 import pytest
 
@@ -35,6 +36,32 @@ def test_every_event_comes_once_and_in_order(act: Act, is_prompt: bool) -> None:
             assert await first.heard() == f"m1 started, {said}, m1 completed"
             assert (await second.heard()).endswith("m1 completed")
             assert second.ended() is None
+
+    run(main())
+
+
+#: Loops whose tasks start at once have these from Python 3.12 on.
+EAGER: object = getattr(asyncio, "eager_task_factory", None)
+
+
+@pytest.mark.parametrize("is_prompt", [True, False])
+@pytest.mark.parametrize("act", PACES)
+def test_a_loop_that_starts_tasks_at_once_changes_nothing(act: Act, is_prompt: bool) -> None:
+    async def main() -> None:
+        asyncio.get_running_loop().set_task_factory(cast("Any", EAGER))
+        async with site_on(TroubledLog(act, is_prompt=is_prompt)) as site:
+            client, other = await site.connect(), await site.connect(yields=1)
+            await client.chat("say 3", "m1", "t1")
+            await client.chat("work 9", "m2", "t1")
+            await other.chat("tidy 1", "m3", "t1")
+            await asyncio.sleep(15.0)
+            heard = await client.heard()
+            assert heard.count("chunk") == 3
+            assert heard.endswith("m2 completed")
+            await client.stop(thread_id="t1")
+            await asyncio.sleep(5.0)
+            assert (await client.heard()) == "stopped m3"
+            assert (await other.heard()).endswith("m3 started, m3 cancelled stopped")
 
     run(main())
 
