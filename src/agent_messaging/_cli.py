@@ -59,7 +59,7 @@ A second Ctrl-C or SIGTERM ends the program at once.
 
 HINT: Final = """\
 Type one JSON frame a line, for example
-  {"type": "chat", "thread_id": "a", "payload": {"text": "What is 6 * 7?"}}
+  {"type": "chat", "thread_id": "a", "payload": {"text": "Wait 20 seconds, then 6 * 7."}}
 or, while that is worked on,
   {"type": "stop_agent", "payload": {"thread_id": "a"}}
 and end with Ctrl-D (on Windows: Ctrl-Z, then Enter).
@@ -367,7 +367,7 @@ def _complete(serving: Coroutine[Any, Any, None]) -> None:
         except (SystemExit, KeyboardInterrupt):
             # It has left the loop at once; what was decided is still to be written.
             task.cancel()
-            with suppress(asyncio.CancelledError, StopError):
+            with suppress(asyncio.CancelledError):
                 loop.run_until_complete(task)
             raise
 

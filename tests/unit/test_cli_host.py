@@ -6,11 +6,11 @@ from contextlib import suppress
 
 import pytest
 
-from agent_messaging import AgentLike, ConfigurationError, Run
+from agent_messaging import AgentLike, ConfigurationError, Limits, Run
 from agent_messaging._cli import Host
 from agent_messaging._cli_streams import StopError
 from agent_messaging._demo import demo
-from support import Json, run
+from support import Json, run, tasks_left
 from support.commands import Console, at_console
 
 #: Runs that may be under way before the next line waits.
@@ -116,6 +116,21 @@ def test_answers_of_agents_that_need_not_wait_come_in_the_order_of_the_lines() -
     assert frames[-1]["payload"]["code"] == "malformed_frame"
 
 
+def test_a_stop_is_answered_before_the_next_line_though_the_agent_has_tasks_to_end() -> None:
+    async def deep(run: Run) -> None:
+        async with asyncio.TaskGroup() as outer:
+            outer.create_task(asyncio.wait_for(asyncio.gather(asyncio.sleep(60)), 60))
+            outer.create_task(asyncio.sleep(60))
+
+    async def scenario() -> Console:
+        async with at_console(deep) as (console, serving):
+            console.type(chat("go"), stop(), PING, end=True)
+            await serving
+        return console
+
+    assert run(scenario()).summary == ["agent_started", "agent_cancelled", "stopped", "pong"]
+
+
 def test_the_demonstration_waits_when_it_is_told_to() -> None:
     async def scenario() -> tuple[Console, float]:
         async with at_console(demo) as (console, serving):
@@ -161,6 +176,25 @@ def test_a_reader_that_is_slow_sets_the_pace_of_an_agent_and_misses_nothing() ->
     assert max(lead) <= AHEAD
 
 
+def test_the_largest_events_are_kept_until_they_are_written() -> None:
+    text = "x" * (Limits().payload_bytes - 20)
+
+    async def large(run: Run) -> None:
+        for _ in range(2 * AHEAD):
+            await run.chunk(text)
+
+    async def scenario() -> list[int]:
+        async with at_console(large) as (console, serving):
+            console.stall()
+            console.type(chat("go"), end=True)
+            await asyncio.sleep(1)
+            console.move()
+            await serving
+        return [frame["seq"] for frame in console.frames]
+
+    assert run(scenario()) == list(range(1, 2 * AHEAD + 3))
+
+
 def test_a_stop_is_heard_though_the_agent_never_comes_to_rest() -> None:
     async def scenario() -> Console:
         async with at_console(talker) as (console, serving):
@@ -172,6 +206,21 @@ def test_a_stop_is_heard_though_the_agent_never_comes_to_rest() -> None:
     assert kinds[-2:] == ["t1 agent_cancelled", "stopped"]
     assert kinds.index("pong") < 100
     assert len(kinds) < 250
+
+
+def test_lines_leave_no_tasks_behind_while_an_agent_talks() -> None:
+    async def scenario() -> int:
+        async with at_console(talker) as (console, serving):
+            console.type(chat("go"), *[PING] * 50)
+            for _ in range(10_000):
+                await asyncio.sleep(0)
+            assert console.summary.count("pong") == 50
+            left = len(tasks_left())
+            console.type(stop(), end=True)
+            await serving
+        return left
+
+    assert run(scenario()) < 10
 
 
 @pytest.mark.parametrize(("threads", "queued"), [(1, UNDER_WAY - 1), (5, 12), (1000, 0)])
@@ -241,6 +290,22 @@ def test_at_the_end_of_the_input_what_was_accepted_is_finished() -> None:
     assert ended == 7200
     assert console.summary.count("agent_completed") == 3
     assert console.summary[-1] == "agent_completed"
+    assert "heartbeat" not in console.summary
+
+
+def test_at_the_end_of_the_input_the_reader_has_all_the_time_it_needs() -> None:
+    async def scenario() -> Console:
+        async with at_console(sleeper) as (console, serving):
+            console.type(chat("60"), end=True)
+            await asyncio.sleep(1)
+            console.stall()
+            await asyncio.sleep(3600)
+            assert not serving.done()
+            console.move()
+            await serving
+        return console
+
+    assert run(scenario()).summary == ["agent_started", "agent_completed"]
 
 
 def cancelled(frames: Iterable[Json]) -> list[str]:
@@ -264,6 +329,8 @@ def test_a_host_that_is_cancelled_ends_its_runs_at_once(end: bool) -> None:
             console.type(chat("60"), chat("60"), chat("60", "t2"), end=end)
             await asyncio.sleep(1)
             took = await is_cancelled(serving)
+            await asyncio.sleep(0)
+            assert tasks_left() == []
         return console, took
 
     console, took = run(scenario())
