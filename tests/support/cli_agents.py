@@ -43,9 +43,8 @@ async def exits_unless_told_to_wait(run: Run) -> None:
 
 
 async def cancels_the_host(run: Run) -> None:
-    for task in asyncio.all_tasks():
-        if not task.get_name().startswith("agent_messaging "):
-            task.cancel()
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
 
 
 async def interrupted(run: Run) -> None:
