@@ -13,12 +13,12 @@ from typing import Final
 
 import pytest
 
-from integration.hosts import PATIENCE, ROOT
 from soak.agents import ASKED_FOR
+from soak.connection import PATIENCE
 from soak.ledger import Account, Device, Ledger, Line, Sent
 from soak.trial import Report, Scale, soak
 
-COMMAND: Final = ROOT / "tests" / "soak" / "run.py"
+COMMAND: Final = Path(__file__).parents[1] / "soak" / "run.py"
 
 
 # The soak itself.

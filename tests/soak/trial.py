@@ -146,10 +146,14 @@ def _text(errors: IO[bytes]) -> str:
 
 
 async def soak(scale: Scale, progress: Callable[[str], None]) -> Report:
-    """Run a soak; ``progress`` is told a line now and then."""
+    """Run a soak; ``progress`` is told a line now and then.
+
+    Raises:
+        TimeoutError: it did not come to its end within five minutes of its clients' acting.
+    """
     ledger = Ledger()
     report = Report(scale, ledger)
-    async with serving() as server:
+    async with asyncio.timeout(scale.seconds + 10 * PATIENCE), serving() as server:
         report.start = await server.says()
         progress(f"the server listens on port {report.start['port']}")
         devices = await _act(scale, ledger, report.start["port"], progress)

@@ -4,16 +4,16 @@ import asyncio
 import gc
 import sys
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
 
 import pytest
 
-from agent_messaging import Limits, MemoryEventLog, RemoteError, Run
+from agent_messaging import AgentMessageHandler, Limits, MemoryEventLog, RemoteError, Run
 from soak import census
 from support import run
-from support.endpoints import Connection, Site, Socket, frame, now, settle
+from support.endpoints import VIRTUAL, Connection, Site, Socket, frame, now, settle, worker
 
 MANY: Final = 10_000
 #: Where it is not the frames that are to be bounded.
@@ -42,6 +42,11 @@ def blocks() -> int:
     """Blocks of memory that Python holds."""
     gc.collect()
     return sys.getallocatedblocks()
+
+
+def unreported(agent: Callable[[Run], Awaitable[object]] = worker, **options: Any) -> Site:
+    """A site that keeps no reports, whose errors would keep alive what is to be counted."""
+    return Site(handler=AgentMessageHandler(agent, clock=VIRTUAL), **options)
 
 
 async def send_all(client: Connection, frames: Iterable[str]) -> None:
@@ -80,7 +85,7 @@ async def flooded(
     frames: Iterable[str], *, limits: Limits = NO_RATES, **options: Any
 ) -> AsyncGenerator[tuple[Site, Connection]]:
     """A site at which one client has sent these frames, and read all answers."""
-    async with Site(limits=limits, **options) as site:
+    async with unreported(limits=limits, **options) as site:
         client = await site.connect()
         await send_all(client, frames)
         await settle()
@@ -107,7 +112,7 @@ def test_answers_to_a_client_that_does_not_read_are_bounded_until_it_is_ended(
     flood: list[str], held: Held
 ) -> None:
     async def main() -> None:
-        async with Site(limits=NO_RATES, send_timeout=30.0) as site:
+        async with unreported(limits=NO_RATES, send_timeout=30.0) as site:
             client = await site.connect()
             client.socket.stall()
             taken = 0
@@ -145,7 +150,7 @@ def test_frames_of_a_client_that_does_not_read_are_not_even_asked_for() -> None:
                 yield ping(number)
 
         socket = Socket(is_stalled=True)
-        async with Site(limits=NO_RATES, send_timeout=30.0) as site:
+        async with unreported(limits=NO_RATES, send_timeout=30.0) as site:
             serving = asyncio.create_task(site.endpoint.serve("u1", frames(), socket.send))
             await asyncio.sleep(29.0)
             # The greeting is being sent, and one frame is at the door.
@@ -191,7 +196,7 @@ def test_pings_beyond_the_rate_are_refused_with_the_time_to_wait() -> None:
 
 def test_more_sessions_are_no_way_around_the_rate() -> None:
     async def main() -> None:
-        async with Site() as site:
+        async with unreported() as site:
             clients = [await site.connect() for _ in range(8)]
             for number in range(1000):
                 await clients[number % 8].session.receive(ping(number))
@@ -207,7 +212,7 @@ def test_more_sessions_are_no_way_around_the_rate() -> None:
 
 def test_coming_back_as_a_new_session_is_no_way_around_the_rate() -> None:
     async def main() -> None:
-        async with Site() as site:
+        async with unreported() as site:
             pongs = 0
             for _ in range(100):
                 client = await site.connect()
@@ -234,7 +239,7 @@ def test_a_flood_of_disconnects_ends_one_session() -> None:
 
 def test_a_flood_of_messages_on_one_thread_runs_or_is_refused_each(held: Held) -> None:
     async def main() -> None:
-        async with Site(limits=Limits(frames_per_minute=None)) as site:
+        async with unreported(limits=Limits(frames_per_minute=None)) as site:
             client = await site.connect()
             await send_all(client, [chat("work 1000", f"m{number}", "t") for number in range(MANY)])
             await settle()
@@ -251,7 +256,7 @@ def test_a_flood_of_messages_on_one_thread_runs_or_is_refused_each(held: Held) -
 
 def test_ten_thousand_threads_of_one_user_run_four_at_once(held: Held) -> None:
     async def main() -> None:
-        async with Site(limits=NO_RATES) as site:
+        async with unreported(limits=NO_RATES) as site:
             client = await site.connect()
             await send_all(
                 client, [chat("work 1000", None, f"t{number}") for number in range(MANY)]
@@ -268,7 +273,7 @@ def test_ten_thousand_threads_of_one_user_run_four_at_once(held: Held) -> None:
 def test_ten_thousand_threads_one_after_the_other_leave_what_the_log_may_hold(held: Held) -> None:
     async def main() -> None:
         log = MemoryEventLog()
-        async with Site(limits=NO_RATES, log=log) as site:
+        async with unreported(limits=NO_RATES, log=log) as site:
             client = await site.connect()
             for number in range(MANY):
                 await client.session.receive(chat("answer", f"m{number}", f"t{number}"))
@@ -287,7 +292,7 @@ def test_ten_thousand_threads_one_after_the_other_leave_what_the_log_may_hold(he
 @pytest.mark.parametrize("policy", ["queue", "reject", "replace", "parallel"])
 def test_a_flood_at_a_stubborn_agent_is_bounded_under_every_policy(policy: str, held: Held) -> None:
     async def main() -> None:
-        async with Site(limits=NO_RATES, thread_policy=policy) as site:
+        async with unreported(limits=NO_RATES, thread_policy=policy) as site:
             client = await site.connect()
             await send_all(client, [chat("deaf 30", f"m{number}", "t") for number in range(1000)])
             await settle()
@@ -312,7 +317,7 @@ async def visit(site: Site, user_id: str) -> None:
 def test_ten_thousand_users_leave_nothing_after_a_minute(held: Held) -> None:
     async def main() -> None:
         log = MemoryEventLog(runs=100, claims=500)
-        async with Site(limits=NO_RATES, log=log) as site:
+        async with unreported(limits=NO_RATES, log=log) as site:
             for number in range(MANY):
                 await visit(site, f"user-{number}")
             assert site.endpoint.stats()["runs_completed"] == MANY
@@ -331,7 +336,7 @@ def test_ten_thousand_users_leave_nothing_after_a_minute(held: Held) -> None:
 
 def test_sessions_beyond_the_bound_are_refused_and_leave_nothing(held: Held) -> None:
     async def main() -> None:
-        async with Site() as site:
+        async with unreported() as site:
             clients = [await site.connect() for _ in range(8)]
             before = blocks()
             for _ in range(1000):
@@ -356,7 +361,7 @@ def test_a_served_connection_beyond_the_bound_is_told_so_and_never_listened_to()
             asked_for += 1
             yield ping(1)
 
-        async with Site(limits=Limits(sessions_per_user=1)) as site:
+        async with unreported(limits=Limits(sessions_per_user=1)) as site:
             await site.connect()
             socket = Socket()
             end = await site.endpoint.serve("u1", frames(), socket.send)
@@ -373,7 +378,7 @@ def test_a_refused_connection_that_does_not_read_is_given_up() -> None:
         async def frames() -> AsyncIterator[str]:
             yield ping(1)
 
-        async with Site(limits=Limits(sessions_per_user=1), final_send_timeout=5.0) as site:
+        async with unreported(limits=Limits(sessions_per_user=1), final_send_timeout=5.0) as site:
             await site.connect()
             start = now()
             await site.endpoint.serve("u1", frames(), Socket(is_stalled=True).send)
@@ -387,7 +392,7 @@ def test_a_refused_connection_that_does_not_read_is_given_up() -> None:
 
 def test_a_flood_of_retries_of_a_run_under_way_adds_nothing(held: Held) -> None:
     async def main() -> None:
-        async with Site(limits=NO_RATES) as site:
+        async with unreported(limits=NO_RATES) as site:
             client = await site.connect()
             await send_all(client, [chat("work 5", "m")] * MANY)
             await settle()
@@ -405,7 +410,7 @@ def test_a_flood_of_retries_of_a_run_under_way_adds_nothing(held: Held) -> None:
 
 def test_a_flood_of_retries_by_a_client_that_does_not_read_is_one_replay(held: Held) -> None:
     async def main() -> None:
-        async with Site(limits=NO_RATES) as site:
+        async with unreported(limits=NO_RATES) as site:
             client = await site.connect()
             await client.chat("say 500", "m")
             client.socket.stall()
@@ -436,7 +441,7 @@ def test_retries_of_more_messages_than_are_known_are_new_messages() -> None:
     async def main() -> None:
         log = MemoryEventLog(claims_per_user=10)
         frames = [chat("answer", f"m{number % 20}") for number in range(1000)]
-        async with Site(limits=NO_RATES, log=log) as site:
+        async with unreported(limits=NO_RATES, log=log) as site:
             client = await site.connect()
             for text in frames:
                 await client.session.receive(text)
@@ -449,7 +454,7 @@ def test_retries_of_more_messages_than_are_known_are_new_messages() -> None:
 
 def test_a_flood_of_stops_is_answered_stop_by_stop_when_the_run_has_ended() -> None:
     async def main() -> None:
-        async with Site(limits=NO_RATES) as site:
+        async with unreported(limits=NO_RATES) as site:
             client = await site.connect()
             await client.chat("deaf 100", "m", "t")
             stop = frame("stop_agent", {"run_id": site.run_id("m")})
@@ -471,7 +476,7 @@ def test_a_flood_of_resumes_of_all_runs_by_a_client_that_reads_slowly_is_bounded
     held: Held,
 ) -> None:
     async def main() -> None:
-        async with Site(limits=NO_RATES) as site:
+        async with unreported(limits=NO_RATES) as site:
             client = await site.connect()
             for number in range(100):
                 await client.chat("say 50", f"m{number}", "t")
@@ -506,7 +511,7 @@ def test_a_flood_of_events_at_a_client_that_does_not_read_stays_within_the_logs_
 ) -> None:
     async def main() -> None:
         log = MemoryEventLog(events_per_user=500)
-        async with Site(endless, limits=NO_RATES, log=log) as site:
+        async with unreported(endless, limits=NO_RATES, log=log) as site:
             client = await site.connect()
             client.socket.stall()
             await client.session.receive(chat("go", "m"))
