@@ -8,6 +8,7 @@ from agent_messaging import Limits
 from agent_messaging._limits import DEFAULT_LIMITS, is_id
 
 BOUNDS = [field.name for field in dataclasses.fields(Limits)]
+RATES = ("messages_per_minute", "frames_per_minute")
 
 
 def test_the_defaults() -> None:
@@ -18,15 +19,35 @@ def test_the_defaults() -> None:
         "payload_bytes": 1_048_576,
         "outbox_frames": 256,
         "outbox_overrun": 4096,
+        "messages_per_minute": 60,
+        "frames_per_minute": 600,
+        "runs_per_user": 4,
+        "queued_per_thread": 16,
+        "sessions_per_user": 8,
+        "lag_events": 256,
+        "resumed_runs": 100,
+        "pending_replies": 64,
     }
     assert Limits() == DEFAULT_LIMITS
 
 
-@pytest.mark.parametrize("name", BOUNDS)
-@pytest.mark.parametrize("value", [0, -1, 1.5, True, "1", None])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (name, value)
+        for name in BOUNDS
+        for value in (0, -1, 1.5, True, "1", None)
+        if not (name in RATES and value is None)
+    ],
+)
 def test_a_bound_is_a_positive_integer(name: str, value: object) -> None:
     with pytest.raises(ValueError, match=f"Limits.{name} must be a positive integer"):
         Limits(**{name: value})  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("name", RATES)
+def test_a_rate_may_have_no_bound(name: str) -> None:
+    assert getattr(Limits(**{name: None}), name) is None  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
 def test_an_overrun_within_the_outbox_would_refuse_what_is_awaited() -> None:
