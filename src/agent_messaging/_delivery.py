@@ -354,9 +354,8 @@ class Delivery:
         writer = self._services.tasks.spawn(
             self._write(), f"session of {self.user_id}", self._variables.copy()
         )
-        if not writer.done():
-            self._writer = writer
-            writer.add_done_callback(self._end_unstarted)
+        self._writer = None if writer.done() else writer
+        writer.add_done_callback(self._end_unstarted)
 
     def _end_unstarted(self, writer: asyncio.Task[None]) -> None:
         """End the session of a writer that was cancelled, by no one of ours, before it began."""

@@ -425,7 +425,7 @@ class Endpoint:
         now = asyncio.get_running_loop().time()
         self._users.pop(user.user_id, None)
         self._idle[user.user_id] = (user, now)
-        while self._idle:
+        while True:  # to the one that was just added, at the latest
             user_id, (_, since) = next(iter(self._idle.items()))
             if now - since < MINUTE and len(self._idle) <= _IDLE_USERS:
                 break

@@ -152,9 +152,6 @@ class Session:
             ended()
             return
         task = self._services.tasks.spawn(work, f"handler {self.connection_id}")
-        if task.done():
-            ended()
-            return
         self._calls[task] = None
 
         def done(task: asyncio.Task[None]) -> None:
