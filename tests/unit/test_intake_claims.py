@@ -9,7 +9,7 @@ import pytest
 
 from agent_messaging import Limits, Run, RunFinished
 from agent_messaging._users import User
-from support import run
+from support import run, tasks_left
 from support.endpoints import Connection, Site, frame, now, settle
 from support.logs import Act, Gate, TroubledLog, fails, hangs, loses, site_on, takes, waits_for
 
@@ -292,6 +292,28 @@ def test_a_message_whose_client_leaves_while_it_is_claimed_is_accepted(
     run(main())
 
 
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_message_whose_client_leaves_while_it_is_looked_up_has_not_come(is_known: bool) -> None:
+    async def main() -> None:
+        log, gate = TroubledLog(), Gate()
+        async with site_on(log, on_disconnect="detach") as site:
+            client, other = await site.connect(), await site.connect()
+            if is_known:
+                await other.chat("answer", "m1", "t1")
+            log.plan("find_claim", waits_for(gate))
+            sending = sends(client, "answer", "m1", "t1")
+            await settle()
+            await client.close()
+            gate.open()
+            await sending
+            assert log.calls["claim"] == is_known
+            assert len(site.finished) == is_known
+            assert site.endpoint.stats()["retries"] == 0
+            assert is_clear(site)
+
+    run(main())
+
+
 def test_a_client_that_comes_back_while_its_message_is_claimed_watches_the_run() -> None:
     async def main() -> None:
         log, gate = TroubledLog(), Gate()
@@ -348,6 +370,35 @@ def test_a_message_whose_claim_was_not_looked_up_before_draining_is_refused() ->
             gate.open()
             await sending
             assert await client.heard() == "error shutting_down m1"
+
+    run(main())
+
+
+def test_a_cancelled_leaving_waits_for_a_message_that_is_being_claimed() -> None:
+    async def main() -> None:
+        log, gate = TroubledLog(), Gate()
+        sites: list[Site] = []
+        sendings: list[asyncio.Task[None]] = []
+
+        async def host() -> None:
+            async with site_on(log) as site:
+                sites.append(site)
+                client = await site.connect()
+                log.plan("claim", waits_for(gate))
+                sendings.append(sends(client, "work 5", "m1", "t1"))
+                await settle()
+
+        hosting = asyncio.create_task(host())
+        await asyncio.sleep(1.0)
+        hosting.cancel()
+        await asyncio.sleep(1.0)
+        assert not hosting.done()
+        gate.open()
+        await asyncio.gather(hosting, return_exceptions=True)
+        assert hosting.cancelled()
+        assert reasons(sites[0].finished) == {"m1": "shutdown"}
+        assert tasks_left() == []
+        await sendings[0]
 
     run(main())
 

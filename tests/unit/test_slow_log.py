@@ -265,6 +265,22 @@ def test_an_agent_that_is_done_while_the_end_of_its_run_is_on_its_way_changes_no
     run(main())
 
 
+def test_an_agent_that_has_ended_in_time_is_not_abandoned_for_a_slow_log() -> None:
+    async def main() -> None:
+        log, gate = TroubledLog(), Gate()
+        async with site_on(log, cancel_grace=2.0) as site:
+            client = await site.connect()
+            await client.chat("tidy 1", "m1", "t1")
+            log.plan("append", waits_for(gate))
+            await client.stop("m1")
+            await asyncio.sleep(5.0)
+            gate.open()
+            assert await client.heard() == "m1 started, m1 cancelled stopped, stopped m1"
+            assert site.endpoint.stats()["agents_abandoned"] == 0
+
+    run(main())
+
+
 def test_a_run_whose_end_is_on_its_way_is_cancelled_by_nothing() -> None:
     async def main() -> None:
         log, gate = TroubledLog(), Gate()

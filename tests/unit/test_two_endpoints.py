@@ -235,6 +235,29 @@ def test_a_stop_of_a_run_whose_owner_is_gone_holds_up_nothing_and_ends_with_the_
     run(main())
 
 
+@pytest.mark.parametrize("method", ["runs", "request_stop"])
+def test_a_session_that_ends_while_the_log_is_asked_for_a_stop_waits_for_nothing(
+    method: str,
+) -> None:
+    async def main() -> None:
+        log, gate = TroubledLog(is_prompt=True), Gate()
+        async with Site(log=log) as site:
+            client = await site.connect()
+            await orphan(log)
+            log.plan(method, waits_for(gate))
+            text = frame("stop_agent", {"thread_id": "t1"})
+            stopping = asyncio.create_task(client.session.receive(text))
+            await settle()
+            await client.close()
+            gate.open()
+            await stopping
+            await settle()
+            assert tasks_left() == []
+            assert site.endpoint.users() == {}
+
+    run(main())
+
+
 def test_leaving_is_bounded_when_the_owner_of_a_stopped_run_is_gone() -> None:
     async def main() -> None:
         log = TroubledLog(is_prompt=True)
