@@ -3,18 +3,15 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
-from typing import Final, NamedTuple, Protocol, TypeAlias, final
+from typing import Final, NamedTuple, TypeAlias, final
 
-from agent_messaging._emitter import Encode
 from agent_messaging._errors import EventLogError, RemoteError
 from agent_messaging._log_access import asked
 from agent_messaging._messages import MessageType
 from agent_messaging._outbox import Transport
 from agent_messaging._services import Services
-from agent_messaging._session_end import SessionEndReason
 from agent_messaging._users import OwnedRun
-from agent_messaging.dialects.native import NativeRunEncoder
-from agent_messaging.eventlog.protocol import EventPage, RunRecord, RunStatus
+from agent_messaging.eventlog.protocol import EventPage, RunRecord
 
 __all__ = ["Delivery", "Watch"]
 
@@ -32,75 +29,12 @@ _TOLERANCE: Final = 1e-3
 Sent: TypeAlias = Callable[[bool], None]
 
 
-class _Finish(Protocol):
-    def __call__(self, reason: SessionEndReason, error: Exception | None = None) -> None: ...
-
-
 class _Reply(NamedTuple):
     """A frame of the control lane; it goes when the client has seen these runs to their end."""
 
     frame: str
     after: tuple[str, ...]
     sent: Sent | None
-
-
-@final
-class Watch:
-    """A session's cursor in one run.
-
-    Attributes:
-        run_id: the run.
-        thread_id: its conversation.
-        status: where the run was when it was last read.
-        cursor: the last event that the transport accepted, or that the client had before.
-        active: the run, if it is one of this endpoint's that has not been reported.
-        is_live: whether the session has caught up with the run once.
-        encode: makes frames of its events.
-        unfollow: has the log wake it no more.
-    """
-
-    __slots__ = (
-        "_delivery",
-        "active",
-        "cursor",
-        "encode",
-        "is_live",
-        "run_id",
-        "status",
-        "thread_id",
-        "unfollow",
-    )
-
-    def __init__(
-        self,
-        delivery: "Delivery",
-        user_id: str,
-        thread_id: str,
-        run_id: str,
-        status: RunStatus,
-        cursor: int,
-    ) -> None:
-        self._delivery = delivery
-        self.thread_id: str = thread_id
-        self.run_id: str = run_id
-        self.status: RunStatus = status
-        self.cursor: int = cursor
-        self.active: OwnedRun | None = None
-        self.is_live: bool = False
-        self.encode: Encode[str] = NativeRunEncoder(user_id, thread_id, run_id).encode
-        self.unfollow: Callable[[], None] = _nothing
-
-    def wake(self, last_seq: int) -> None:
-        """The run has events up to ``last_seq``."""
-        self._delivery.wake(self, last_seq)
-
-    def lose_log(self) -> None:
-        """The run's events can be kept no more."""
-        self._delivery.finish("log_unavailable")
-
-
-def _nothing() -> None:
-    """What is to be undone for a run that is not followed."""
 
 
 @final
@@ -137,7 +71,7 @@ class Delivery:
         services: Services,
         user_id: str,
         send: Transport,
-        finish: _Finish,
+        finish: Finish,
         quiet: Callable[[], None],
     ) -> None:
         self.user_id: Final = user_id
@@ -223,7 +157,15 @@ class Delivery:
         """
         if self.is_closed or record.run_id in self._watches:
             return None
-        watch = Watch(self, self.user_id, record.thread_id, record.run_id, record.status, cursor)
+        watch = Watch(
+            self.wake,
+            self.finish,
+            self.user_id,
+            record.thread_id,
+            record.run_id,
+            record.status,
+            cursor,
+        )
         self._add(watch, active)
         return watch
 
@@ -239,7 +181,9 @@ class Delivery:
         if self.is_closed:
             return
         context = active.context
-        watch = Watch(self, self.user_id, context.thread_id, context.run_id, "queued", 0)
+        watch = Watch(
+            self.wake, self.finish, self.user_id, context.thread_id, context.run_id, "queued", 0
+        )
         watch.is_live = True
         self._add(watch, active)
 
@@ -251,9 +195,9 @@ class Delivery:
         watch.unfollow = self._services.log.follow(self.user_id, watch.run_id, watch.wake)
 
     def cursor(self, run_id: str) -> int:
-        """The last event of a watched run that was sent; 0 if it is not watched."""
+        """The last event of a watched run that is sent before any answer; 0 for no such run."""
         watch = self._watches.get(run_id)
-        return 0 if watch is None else watch.cursor
+        return 0 if watch is None else max(watch.cursor, watch.begun)
 
     def wake(self, watch: Watch, last_seq: int) -> None:
         """A run that is watched has more to read."""
@@ -299,7 +243,7 @@ class Delivery:
             self._replies.append(_Reply(farewell, (), None))
         self._make_room()
         for watch in watches:
-            _leave(watch, grace)
+            watch.leave(grace)
         for reply in dropped:
             if reply.sent is not None:
                 reply.sent(False)
@@ -430,6 +374,7 @@ class Delivery:
                 break
             self._sent_at = now()
             self._is_sending = True
+            watch.begun = seq
             await send(encode(kind, payload, seq, timestamp))
             self._is_sending = False
             watch.cursor = seq
@@ -500,12 +445,4 @@ class Delivery:
         if self._barred:
             self._replies.extend(filter(self._may_go, self._barred))
             self._barred = tuple(reply for reply in self._barred if not self._may_go(reply))
-        _leave(watch, 0.0)
-
-
-def _leave(watch: Watch, grace: float) -> None:
-    watch.unfollow()
-    watch.unfollow = _nothing
-    active, watch.active = watch.active, None
-    if active is not None:
-        active.leave(watch, grace)
+        watch.leave(0.0)
