@@ -1,0 +1,260 @@
+"""Connections that are cut in the middle: by strangers, by a log in trouble, by their own end."""
+
+import asyncio
+from typing import Any, Final
+
+import pytest
+
+from agent_messaging import EventPage, Lease, Limits, LoggedEvent, MemoryEventLog, MessageType
+from support import run, tasks_left
+from support.endpoints import Connection, Site, frame, now, settle
+from support.logs import TroubledLog, fails, site_on, takes
+
+
+def strangle(name: str) -> int:
+    """Cancel the tasks of this name, as nobody of the package does; how many there were."""
+    tasks = [task for task in tasks_left() if task.get_name().startswith(f"agent_messaging {name}")]
+    for task in tasks:
+        task.cancel()
+    return len(tasks)
+
+
+# Strangers that cancel what is not theirs.
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_a_writer_that_is_cancelled_by_a_stranger_ends_its_session(has_begun: bool) -> None:
+    async def main() -> None:
+        async with Site() as site:
+            client = await site.connect()
+            await client.chat("work 5", "a")
+            client.socket.stall()
+            await client.session.receive(frame("ping"))
+            if has_begun:
+                await settle()
+            assert strangle("session") == 1
+            await settle()
+            assert client.ended() == "transport_failed"
+            assert client.socket.closed == ["transport_failed"]
+            assert client.socket.sends == (3 if has_begun else 2)
+
+    run(main())
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_a_run_that_is_cancelled_by_a_stranger_has_its_end(has_begun: bool) -> None:
+    async def main() -> None:
+        async with Site() as site:
+            client = await site.connect()
+            await client.session.receive(
+                frame("chat", {"text": "work 5"}, message_id="a", thread_id="t")
+            )
+            await client.session.receive(
+                frame("chat", {"text": "answer"}, message_id="b", thread_id="t")
+            )
+            if has_begun:
+                await settle()
+            assert strangle("run") == 1
+            assert (await client.heard()).endswith("a cancelled cancelled, b started, b completed")
+
+    run(main())
+
+
+# Ends in the middle of something.
+
+
+def test_a_resume_whose_answer_is_never_sent_replays_nothing() -> None:
+    async def main() -> None:
+        async with Site() as site:
+            past = await site.connect()
+            await past.chat("say 3", "a", "t")
+            client = await site.connect()
+            client.socket.stall()
+            await client.send("ping")
+            await client.resume(thread_id="t")
+            await client.close()
+            client.socket.read_on()
+            assert await client.heard() == ""
+            assert client.socket.sends == 2
+
+    run(main())
+
+
+def test_a_resume_whose_answer_is_sent_as_its_session_ends_replays_nothing() -> None:
+    async def main() -> None:
+        async with Site() as site:
+            past = await site.connect()
+            await past.chat("say 3", "a", "t")
+            client = await site.connect()
+            client.socket.stall()
+            await client.resume(thread_id="t")
+            leaving = asyncio.create_task(
+                site.endpoint.__aexit__(None, None, None), name="an agent's own"
+            )
+            await asyncio.sleep(8)
+            client.socket.read_on()
+            await leaving
+            assert await client.heard() == "resumed a 1-5 completed, error shutting_down"
+
+    run(main())
+
+
+def test_a_frame_whose_receive_is_cancelled_as_it_waits_makes_room_for_others() -> None:
+    async def main() -> None:
+        async with Site(limits=Limits(pending_replies=1)) as site:
+            client = await site.connect()
+            client.socket.stall()
+            for _ in range(2):
+                await client.send("ping")
+            for _ in range(2):
+                waiting = asyncio.create_task(client.send("ping"), name="an agent's own")
+                await asyncio.sleep(1)
+                waiting.cancel()
+                await asyncio.wait([waiting])
+            client.socket.read_on()
+            await client.send("ping", {"id": "last"})
+            assert await client.heard() == "pong, pong, pong last"
+
+    run(main())
+
+
+@pytest.mark.parametrize("way", ["its session ends", "its run ends"])
+def test_a_read_that_comes_too_late_is_sent_to_nobody(way: str) -> None:
+    async def main() -> None:
+        log = TroubledLog()
+        async with site_on(log, on_disconnect="detach") as site:
+            client = await site.connect()
+            log.plan("read", takes(2))
+            await client.chat("work 1", "a")
+            if way == "its session ends":
+                await client.session.receive(frame("disconnect"))
+            await asyncio.sleep(5)
+            heard = await client.heard()
+            assert heard == ("" if way == "its session ends" else "a started, a completed")
+
+    run(main())
+
+
+# A log in trouble.
+
+
+def test_a_session_that_cannot_read_the_log_is_told_and_ends_and_its_runs_go_on() -> None:
+    async def main() -> None:
+        log = TroubledLog()
+        async with site_on(log, on_disconnect="detach") as site:
+            client = await site.connect()
+            log.always("read", fails())
+            await client.chat("work 20", "a")
+            await asyncio.sleep(9)
+            assert client.ended() is None
+            await asyncio.sleep(3)
+            assert client.ended() == "log_unavailable"
+            assert await client.heard() == "error log_unavailable"
+            assert client.socket.closed == ["log_unavailable"]
+            log.always("read", takes(0))
+            back = await site.connect()
+            await back.resume(after={"a": 0})
+            await asyncio.sleep(20)
+            assert await back.heard() == "resumed a 1-1 running, a started, a completed"
+
+    run(main())
+
+
+def test_a_session_whose_run_can_be_kept_no_more_is_told_and_ends() -> None:
+    async def main() -> None:
+        log = TroubledLog()
+        async with site_on(log, is_kept=False) as site:
+            client, other = await site.connect(), await site.connect()
+            await client.chat("work 2", "a", "t")
+            await other.resume(thread_id="t")
+            log.always("append", fails())
+            await asyncio.sleep(30)
+            assert client.ended() == other.ended() == "log_unavailable"
+            assert await client.heard() == "a started, error log_unavailable"
+
+    run(main())
+
+
+class Lacking:
+    """A log that says that it has events which it does not give out: those after the second."""
+
+    def __init__(self, log: MemoryEventLog) -> None:
+        self._log = log
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    async def read(self, user_id: str, run_id: str, *, after: int, limit: int) -> EventPage | None:
+        page = await self._log.read(user_id, run_id, after=after, limit=limit)
+        assert page is not None
+        return page._replace(events=[event for event in page.events if event.seq <= 2])
+
+
+def test_a_log_that_keeps_events_to_itself_is_one_in_trouble() -> None:
+    async def main() -> None:
+        log = MemoryEventLog()
+        async with Site(log=Lacking(log), on_disconnect="detach") as site:
+            site.log = log
+            client = await site.connect()
+            await client.chat("say 5", "a")
+            await asyncio.sleep(15)
+            assert await client.heard() == ("a started, a response_chunk 0, error log_unavailable")
+            assert client.ended() == "log_unavailable"
+
+    run(main())
+
+
+# Runs of another worker over the same log.
+
+_LEASE: Final = Lease("u1", "r", "token")
+
+
+async def begin_elsewhere(site: Site) -> None:
+    await site.log.claim(
+        _LEASE, thread_id="t", message_id="m", digest="", owner="another", lease_seconds=30
+    )
+    await site.log.append(_LEASE, [LoggedEvent(MessageType.AGENT_STARTED, "{}", 1, 0.0)])
+
+
+async def emit_elsewhere(site: Site, first: int, last: int) -> None:
+    chunk = MessageType.AGENT_RESPONSE_CHUNK
+    events = [LoggedEvent(chunk, '{"text":"x"}', seq, now()) for seq in range(first, last + 1)]
+    await site.log.append(_LEASE, events)
+
+
+def seqs(connection: Connection) -> list[int]:
+    return [each["seq"] for each in connection.frames if "seq" in each]
+
+
+@pytest.mark.parametrize("policy", ["end", "wait"])
+def test_many_events_at_once_of_another_workers_run_are_sent_one_by_one(policy: str) -> None:
+    async def main() -> None:
+        async with Site(slow_consumers=policy) as site:
+            await begin_elsewhere(site)
+            client = await site.connect(yields=3)
+            await client.resume(thread_id="t")
+            await emit_elsewhere(site, 2, 300)
+            await settle()
+            assert seqs(client) == list(range(1, 301))
+
+    run(main())
+
+
+@pytest.mark.parametrize("policy", ["end", "wait"])
+def test_another_workers_run_cannot_be_made_to_wait(policy: str) -> None:
+    async def main() -> None:
+        async with Site(slow_consumers=policy) as site:
+            await begin_elsewhere(site)
+            client = await site.connect()
+            await client.resume(thread_id="t")
+            client.socket.stall()
+            await emit_elsewhere(site, 2, 2)
+            await settle()
+            await emit_elsewhere(site, 3, 400)
+            await settle()
+            assert client.ended() == ("slow_consumer" if policy == "end" else None)
+            client.socket.read_on()
+            await settle()
+            assert seqs(client) == list(range(1, 3 if policy == "end" else 401))
+
+    run(main())
