@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias, cast, final
 
-from agent_messaging._delivery import Watch
 from agent_messaging._errors import ErrorCode, RemoteError
 from agent_messaging._limits import is_id
 from agent_messaging._log_access import asked
@@ -12,6 +11,7 @@ from agent_messaging._messages import Message, MessageType
 from agent_messaging._services import Services
 from agent_messaging._session import Session
 from agent_messaging._users import OwnedRun, Thread
+from agent_messaging._watch import Watch
 from agent_messaging.eventlog.protocol import RunRecord
 
 __all__ = ["PROTOCOL", "ControlLane"]

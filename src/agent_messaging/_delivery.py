@@ -11,9 +11,10 @@ from agent_messaging._messages import MessageType
 from agent_messaging._outbox import Transport
 from agent_messaging._services import Services
 from agent_messaging._users import OwnedRun
+from agent_messaging._watch import Finish, Watch
 from agent_messaging.eventlog.protocol import EventPage, RunRecord
 
-__all__ = ["Delivery", "Watch"]
+__all__ = ["Delivery"]
 
 #: Events of one read: enough to make the read cheap, few enough that no run holds up another.
 _PAGE: Final = 64

@@ -2,20 +2,17 @@
 
 import asyncio
 import logging
-from collections import OrderedDict
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Mapping
 from types import TracebackType
 from typing import Final, Self, final
 
 from typing_extensions import Buffer
 
-from agent_messaging._buckets import MINUTE
 from agent_messaging._checks import check_seconds, check_user, check_word
 from agent_messaging._control import ControlLane
 from agent_messaging._emitter import Clock
 from agent_messaging._endpoint_stats import ActiveRunInfo, EndpointStats, UserStats
 from agent_messaging._errors import ConfigurationError, ErrorCode, RemoteError
-from agent_messaging._events import CancelReason
 from agent_messaging._handler import MessageHandler
 from agent_messaging._ids import made_id, new_id
 from agent_messaging._intake import Intake
@@ -29,7 +26,7 @@ from agent_messaging._services import Services
 from agent_messaging._session import Session
 from agent_messaging._session_end import CloseCallback, SessionEnd
 from agent_messaging._stream import Stream, StreamTransport
-from agent_messaging._users import OpenSession, User
+from agent_messaging._users import User, Users
 from agent_messaging.dialects.native import NativeDialect
 from agent_messaging.eventlog.memory import MemoryEventLog
 from agent_messaging.eventlog.protocol import EventLog
@@ -37,10 +34,6 @@ from agent_messaging.eventlog.protocol import EventLog
 __all__ = ["Endpoint"]
 
 _logger: Final = logging.getLogger("agent_messaging.endpoint")
-
-#: Users of whom there is nothing to know but how fast they were in the last minute. Only so many
-#: are remembered; a host with more of them a minute has other bounds to think of.
-_IDLE_USERS: Final = 100_000
 
 
 @final
@@ -142,9 +135,7 @@ class Endpoint:
         self._owner = made_id(new_id)
         self._control = ControlLane(self._services)
         self._intake = Intake(self._services, handler, self._control, new_id, self._owner)
-        self._users: dict[str, User] = {}
-        #: Those that have nothing but their buckets, and since when; the longest first.
-        self._idle: OrderedDict[str, tuple[User, float]] = OrderedDict()
+        self._users = Users(limits)
         self._unfollow_stops: Callable[[], None] | None = None
         self._is_closed = False
 
@@ -286,12 +277,12 @@ class Endpoint:
         self.start_draining()
         try:
             async with asyncio.timeout(self._drain_timeout if timeout is None else timeout):
-                await self._runs_ended()
+                await self._users.runs_ended()
                 await self._calls_ended(are_cancelled=False)
         except TimeoutError:
             pass
         finally:
-            self._cancel(self._users.values(), "shutdown")
+            self._users.cancel("shutdown")
         await self._see_out()
 
     async def forget(self, user_id: str) -> None:
@@ -308,38 +299,29 @@ class Endpoint:
         user = self._users.get(user_id)
         if user is not None:
             # In this order: nobody has disconnected.
-            self._cancel([user], "cancelled")
+            user.cancel("cancelled")
             for session in list(user.sessions.values()):
                 session.finish("forgotten")
-            await self._runs_ended(user)
+            await user.runs_ended()
         await self._services.log.forget(user_id)
 
     # What operators see.
 
     def stats(self) -> EndpointStats:
         """A detached snapshot of counters and gauges."""
-        users = self._users.values()
-        runs = sum(len(user.runs) for user in users)
-        queued = sum(user.queued for user in users)
+        users = self.users()
         services = self._services
         return services.counters.snapshot(
             users=len(users),
-            sessions=sum(len(user.sessions) for user in users),
-            in_flight=runs - queued,
-            queued=queued,
+            sessions=sum(user["sessions"] for user in users.values()),
+            in_flight=sum(user["runs_in_flight"] for user in users.values()),
+            queued=sum(user["runs_queued"] for user in users.values()),
             abandoned_alive=len(services.abandoned),
         )
 
     def users(self) -> dict[str, UserStats]:
         """The users that have sessions or runs, by their ids."""
-        return {
-            user_id: {
-                "sessions": len(user.sessions),
-                "runs_in_flight": len(user.runs) - user.queued,
-                "runs_queued": user.queued,
-            }
-            for user_id, user in self._users.items()
-        }
+        return {user.user_id: user.stats for user in self._users.all()}
 
     def runs(self, user_id: str) -> tuple[ActiveRunInfo, ...]:
         """A user's runs that have not ended, in the order of their acceptance."""
@@ -367,7 +349,7 @@ class Endpoint:
         metadata: Mapping[str, object] | None,
     ) -> Session:
         services = self._services
-        user = self._user(user_id)
+        user = self._users.enter(user_id)
         refusal = self._refusal(user)
         if refusal is not None:
             services.counters.refused(refusal.code)
@@ -410,27 +392,6 @@ class Endpoint:
             fields: dict[str, object] = {"error": type(error).__name__}
             log_event(_logger, logging.INFO, "transport_failed", fields)
 
-    def _user(self, user_id: str) -> User:
-        user = self._users.get(user_id)
-        if user is None:
-            user, _ = self._idle.pop(user_id, (None, 0.0))
-            if user is None:
-                now = asyncio.get_running_loop().time()
-                user = User(user_id, self._services.limits, now, self._set_idle)
-            self._users[user_id] = user
-        return user
-
-    def _set_idle(self, user: User) -> None:
-        """Keep nothing but the buckets, and those for no longer than they take to fill."""
-        now = asyncio.get_running_loop().time()
-        self._users.pop(user.user_id, None)
-        self._idle[user.user_id] = (user, now)
-        while True:  # to the one that was just added, at the latest
-            user_id, (_, since) = next(iter(self._idle.items()))
-            if now - since < MINUTE and len(self._idle) <= _IDLE_USERS:
-                break
-            del self._idle[user_id]
-
     def _stop(self, user_id: str, run_id: str) -> None:
         """Another endpoint over the same log was asked to stop one of our runs."""
         user = self._users.get(user_id)
@@ -439,31 +400,14 @@ class Endpoint:
         if run is not None:
             run.cancel("stopped")
 
-    def _cancel(self, users: Iterable[User], reason: CancelReason) -> None:
-        for user in tuple(users):
-            for run in tuple(user.all_runs()):
-                run.cancel(reason)
-
-    async def _runs_ended(self, user: User | None = None) -> None:
-        """Wait until a user, or by default nobody, has any run."""
-        while True:
-            users = self._users.values() if user is None else (user,)
-            run = next((run for each in users for run in each.all_runs()), None)
-            if run is None:
-                return
-            await run.ended()
-
-    def _sessions(self) -> tuple[OpenSession, ...]:
-        return tuple(session for user in self._users.values() for session in user.sessions.values())
-
     async def _calls_ended(self, *, are_cancelled: bool) -> None:
         """Wait for the host's own handlers."""
-        for session in self._sessions():
+        for session in self._users.sessions():
             await session.end_calls(are_cancelled=are_cancelled)
 
     async def _see_out(self) -> None:
         """Wait for the end of what was cancelled, and until clients know of it; bounded."""
-        await self._runs_ended()
+        await self._users.runs_ended()
         await self._calls_ended(are_cancelled=True)
         await self._delivered()
 
@@ -471,16 +415,16 @@ class Endpoint:
         """Wait until the sessions have sent what they have, for ``final_send_timeout``."""
         try:
             async with asyncio.timeout(self._services.final_send_timeout):
-                for session in self._sessions():
+                for session in self._users.sessions():
                     await session.wait_sent()
         except TimeoutError:
             pass
 
     async def _close(self) -> None:
         self._is_closed = True
-        for session in self._sessions():
+        for session in self._users.sessions():
             session.finish("shutdown")
-        self._cancel(self._users.values(), "shutdown")
+        self._users.cancel("shutdown")
         services = self._services
         await services.tasks.join(
             services.cancel_grace + services.log_timeout + 3 * services.final_send_timeout

@@ -48,6 +48,7 @@ class Journal:
         "_room",
         "_tasks",
         "_timeout",
+        "_unawaited",
         "_waits",
         "failed",
         "is_blocked",
@@ -77,6 +78,8 @@ class Journal:
         self._lost = lost
         self._is_prompt = True
         self._pending: list[LoggedEvent] = []
+        #: Events since a session began to lag whose emits nobody awaited.
+        self._unawaited = 0
         self._appender: asyncio.Task[None] | None = None
         self._room: asyncio.Event | None = None
 
@@ -93,8 +96,9 @@ class Journal:
         """
         if self.failed:
             raise TransportError("the run's events can no longer be kept")
-        if len(self._pending) >= self._limits.outbox_overrun:
-            raise OutboxFullError(f"{len(self._pending)} events wait for the log; await the emits")
+        waiting = max(len(self._pending), self._unawaited)
+        if waiting >= self._limits.outbox_overrun:
+            raise OutboxFullError(f"{waiting} events were emitted too fast; await the emits")
         self.is_blocked = False
 
     def post(self, event: LoggedEvent, _: MessageType, __: Receipt) -> Awaitable[None]:
@@ -114,7 +118,7 @@ class Journal:
                 note_trouble(error)
                 appended = None
             if appended is APPENDED:
-                return _Turn(self) if self.is_crowded else ACCEPTED
+                return self._turn() if self.is_crowded else ACCEPTED
             self._is_prompt = False
             self._pending.append(event)
             self._spawn(self._append(appended, 1))
@@ -124,8 +128,14 @@ class Journal:
             self._spawn(self._append(None, None))
         waiting = len(self._pending)
         if waiting <= self._limits.outbox_frames:
-            return _Turn(self) if self.is_crowded else ACCEPTED
+            return self._turn() if self.is_crowded else ACCEPTED
         self.is_blocked = waiting >= self._limits.outbox_overrun
+        return _Turn(self)
+
+    def _turn(self) -> Awaitable[None]:
+        """What an emit leaves to sessions that lag, if it is awaited."""
+        self._unawaited += 1
+        self.is_blocked = self._unawaited >= self._limits.outbox_overrun
         return _Turn(self)
 
     @property
@@ -144,6 +154,7 @@ class Journal:
 
     async def room(self) -> None:
         """Wait while too much waits for the log; then leave some turns to sessions that lag."""
+        self._unawaited = 0
         while len(self._pending) > self._limits.outbox_frames:
             await self._relief().wait()
         if self._waits:
@@ -157,6 +168,7 @@ class Journal:
     def relieve(self) -> None:
         """A session that fell behind has caught up, or has left."""
         self.is_crowded = False
+        self._unawaited = 0
         self._wake()
 
     def _relief(self) -> asyncio.Event:

@@ -1,10 +1,12 @@
 """One user's sessions, runs and threads: who may begin, who waits, who is refused."""
 
+import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import Protocol, final
+from typing import Final, Protocol, final
 
-from agent_messaging._buckets import TokenBucket
-from agent_messaging._endpoint_stats import ActiveRunInfo
+from agent_messaging._buckets import MINUTE, TokenBucket
+from agent_messaging._endpoint_stats import ActiveRunInfo, UserStats
 from agent_messaging._errors import ErrorCode, RemoteError
 from agent_messaging._events import CancelReason
 from agent_messaging._limits import Limits
@@ -13,7 +15,7 @@ from agent_messaging._policies import ThreadPolicy
 from agent_messaging._run import RunContext
 from agent_messaging._session_end import SessionEndReason
 
-__all__ = ["OpenSession", "OwnedRun", "Thread", "User", "Watcher"]
+__all__ = ["OpenSession", "OwnedRun", "Thread", "User", "Users", "Watcher"]
 
 
 class Watcher(Protocol):
@@ -168,6 +170,26 @@ class User:
         for thread in tuple(self.threads.values()):
             yield from (*thread.waiting, *thread.running)
 
+    def cancel(self, reason: CancelReason) -> None:
+        """Cancel all runs."""
+        for run in tuple(self.all_runs()):
+            run.cancel(reason)
+
+    async def runs_ended(self) -> None:
+        """Wait until there is no run."""
+        while (run := next(self.all_runs(), None)) is not None:
+            await run.ended()
+
+    @property
+    def stats(self) -> UserStats:
+        """The user at this moment."""
+        queued = self.queued
+        return {
+            "sessions": len(self.sessions),
+            "runs_in_flight": len(self.runs) - queued,
+            "runs_queued": queued,
+        }
+
     def find(self, run_id: str) -> OwnedRun | None:
         """The run that has not ended, also if it is only about to be accepted."""
         run = self.runs.get(run_id)
@@ -253,3 +275,68 @@ class User:
         successor = thread.waiting.pop(0)
         thread.running.append(successor)
         return successor
+
+
+@final
+class Users:
+    """The users of an endpoint: those that have sessions or runs, and how fast the others were.
+
+    However many ever came, only those are remembered that were there in the last minute.
+    """
+
+    __slots__ = ("_idle", "_limits", "_users")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._users: dict[str, User] = {}
+        #: Those that have nothing but their buckets, and since when; the longest first.
+        self._idle: OrderedDict[str, tuple[User, float]] = OrderedDict()
+
+    def enter(self, user_id: str) -> User:
+        """The user, who is about to have a session."""
+        user = self._users.get(user_id)
+        if user is None:
+            user, _ = self._idle.pop(user_id, (None, 0.0))
+            if user is None:
+                now = asyncio.get_running_loop().time()
+                user = User(user_id, self._limits, now, self._set_idle)
+            self._users[user_id] = user
+        return user
+
+    def get(self, user_id: str) -> User | None:
+        """The user, if there are sessions or runs of that one."""
+        return self._users.get(user_id)
+
+    def all(self) -> tuple[User, ...]:
+        """Those that have sessions or runs."""
+        return tuple(self._users.values())
+
+    def sessions(self) -> tuple[OpenSession, ...]:
+        """The sessions of all."""
+        return tuple(session for user in self.all() for session in user.sessions.values())
+
+    def cancel(self, reason: CancelReason) -> None:
+        """Cancel the runs of all."""
+        for user in self.all():
+            user.cancel(reason)
+
+    async def runs_ended(self) -> None:
+        """Wait until nobody has a run."""
+        while (busy := next((user for user in self.all() if user.threads), None)) is not None:
+            await busy.runs_ended()
+
+    def _set_idle(self, user: User) -> None:
+        """Keep nothing but the buckets, and those for no longer than they take to fill."""
+        now = asyncio.get_running_loop().time()
+        self._users.pop(user.user_id, None)
+        self._idle[user.user_id] = (user, now)
+        while True:  # to the one that was just added, at the latest
+            user_id, (_, since) = next(iter(self._idle.items()))
+            if now - since < MINUTE and len(self._idle) <= _IDLE_USERS:
+                break
+            del self._idle[user_id]
+
+
+#: Users of whom there is nothing to know but how fast they were in the last minute. Only so many
+#: are remembered; a host with more of them a minute has other bounds to think of.
+_IDLE_USERS: Final = 100_000

@@ -175,7 +175,10 @@ def check(world: World, *, is_kept: bool) -> None:
     assert world.log.faults == []
     assert world.loop_errors == []
     endpoint = cast("Any", world.site.endpoint)
-    users: list[User] = [*endpoint._users.values(), *(user for user, _ in endpoint._idle.values())]
+    users: list[User] = [
+        *endpoint._users.all(),
+        *(user for user, _ in endpoint._users._idle.values()),
+    ]
     for user in users:
         assert (user.places, user.threads, user.runs, user.sessions) == (0, {}, {}, {})
     if is_kept:

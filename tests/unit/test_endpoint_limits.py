@@ -333,7 +333,7 @@ def test_ten_thousand_threads_of_one_user_leave_nothing_behind() -> None:
 
 def left(site: Site) -> dict[str, object]:
     """The users of whom nothing is known but how fast they were."""
-    return dict(site.endpoint._idle)  # pyright: ignore[reportPrivateUsage]
+    return dict(site.endpoint._users._idle)  # pyright: ignore[reportPrivateUsage]
 
 
 def test_of_users_that_left_nothing_is_known_a_minute_later() -> None:
@@ -353,7 +353,7 @@ def test_of_users_that_left_no_more_than_a_bound_are_known_at_all() -> None:
     async def main() -> None:
         async with Site() as site:
             await (await site.connect("first")).close()
-            leave = site.endpoint._set_idle  # pyright: ignore[reportPrivateUsage]
+            leave = site.endpoint._users._set_idle  # pyright: ignore[reportPrivateUsage]
             for number in range(100_000):
                 leave(User(f"u{number}", Limits(), 0.0, lambda user: None))
             assert len(left(site)) == 100_000

@@ -29,7 +29,7 @@ def reasons(finished: list[RunFinished]) -> dict[str, str | None]:
 
 def is_clear(site: Site) -> bool:
     """Whether no run and no place is taken."""
-    users: Iterable[User] = cast("Any", site.endpoint)._users.values()
+    users: Iterable[User] = cast("Any", site.endpoint)._users.all()
     return not any(user.places or user.threads or user.runs for user in users)
 
 

@@ -1,0 +1,93 @@
+"""A session's cursor in one run."""
+
+from collections.abc import Callable
+from typing import Protocol, final
+
+from agent_messaging._emitter import Encode
+from agent_messaging._session_end import SessionEndReason
+from agent_messaging._users import OwnedRun
+from agent_messaging.dialects.native import NativeRunEncoder
+from agent_messaging.eventlog.protocol import RunStatus
+
+__all__ = ["Finish", "Watch"]
+
+
+class Finish(Protocol):
+    """Ends a session."""
+
+    def __call__(self, reason: SessionEndReason, error: Exception | None = None) -> None:
+        """The first reason counts."""
+        ...
+
+
+@final
+class Watch:
+    """A session's cursor in one run.
+
+    Attributes:
+        run_id: the run.
+        thread_id: its conversation.
+        status: where the run was when it was last read.
+        cursor: the last event that the transport accepted, or that the client had before.
+        begun: the last event that the transport was given.
+        active: the run, if it is one of this endpoint's that has not been reported.
+        is_live: whether the session has caught up with the run once.
+        encode: makes frames of its events.
+        unfollow: has the log wake it no more.
+    """
+
+    __slots__ = (
+        "_finish",
+        "_woken",
+        "active",
+        "begun",
+        "cursor",
+        "encode",
+        "is_live",
+        "run_id",
+        "status",
+        "thread_id",
+        "unfollow",
+    )
+
+    def __init__(
+        self,
+        woken: "Callable[[Watch, int], None]",
+        finish: Finish,
+        user_id: str,
+        thread_id: str,
+        run_id: str,
+        status: RunStatus,
+        cursor: int,
+    ) -> None:
+        self._woken = woken
+        self._finish = finish
+        self.thread_id: str = thread_id
+        self.run_id: str = run_id
+        self.status: RunStatus = status
+        self.cursor: int = cursor
+        self.begun: int = cursor
+        self.active: OwnedRun | None = None
+        self.is_live: bool = False
+        self.encode: Encode[str] = NativeRunEncoder(user_id, thread_id, run_id).encode
+        self.unfollow: Callable[[], None] = _nothing
+
+    def wake(self, last_seq: int) -> None:
+        """The run has events up to ``last_seq``."""
+        self._woken(self, last_seq)
+
+    def lose_log(self) -> None:
+        """The run's events can be kept no more."""
+        self._finish("log_unavailable")
+
+    def leave(self, grace: float) -> None:
+        """Watch no more; the run goes on for ``grace`` seconds at least."""
+        self.unfollow()
+        self.unfollow = _nothing
+        active, self.active = self.active, None
+        if active is not None:
+            active.leave(self, grace)
+
+
+def _nothing() -> None:
+    """What is to be undone for a run that is not followed."""
