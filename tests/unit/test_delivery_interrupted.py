@@ -8,7 +8,7 @@ import pytest
 from agent_messaging import EventPage, Lease, Limits, LoggedEvent, MemoryEventLog, MessageType
 from support import run, tasks_left
 from support.endpoints import Connection, Site, frame, now, settle
-from support.logs import TroubledLog, fails, site_on, takes
+from support.logs import TroubledLog, fails, lost, site_on, takes
 
 
 def strangle(name: str) -> int:
@@ -135,7 +135,37 @@ def test_a_read_that_comes_too_late_is_sent_to_nobody(way: str) -> None:
     run(main())
 
 
+def test_a_read_that_comes_as_the_endpoint_is_left_makes_way_for_the_farewell() -> None:
+    async def main() -> None:
+        log = TroubledLog()
+        async with site_on(log) as site:
+            client = await site.connect()
+            log.plan("read", takes(7))
+            await client.chat("answer", "a")
+        assert await client.heard() == "error shutting_down"
+
+    run(main())
+
+
 # A log in trouble.
+
+
+def test_a_queued_message_whose_run_is_lost_with_its_first_event_never_begins() -> None:
+    async def main() -> None:
+        log = TroubledLog(is_prompt=True)
+        async with site_on(log, is_kept=False) as site:
+            client = await site.connect()
+            await client.chat("work 2", "a", "t")
+            log.plan("append", fails(lost))
+            await client.chat("work 2", "b", "t")
+            assert [info.message_id for info in site.endpoint.runs("u1")] == ["a"]
+            await client.chat("work 2", "c", "t")
+            await asyncio.sleep(5)
+            assert await client.heard() == (
+                "a started, c queued 1, a completed, c started, c completed"
+            )
+
+    run(main())
 
 
 def test_a_session_that_cannot_read_the_log_is_told_and_ends_and_its_runs_go_on() -> None:
