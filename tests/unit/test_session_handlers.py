@@ -161,9 +161,9 @@ def test_one_that_raises_is_answered_neutrally_and_logged(
 
     with caplog.at_level(logging.INFO):
         run(main())
-    events = {vars(each)["event"]: vars(each) for each in caplog.records}
-    assert list(events) == ["handler_failed"]
-    failed = events["handler_failed"]
+    failures = [vars(each) for each in caplog.records if each.levelno > logging.INFO]
+    assert [each["event"] for each in failures] == ["handler_failed"] * 5
+    failed = failures[0]
     assert (failed["handler"], failed["error"]) == ("Handler", "ValueError")
     assert failed["raised_at"].startswith("test_session_handlers.py:")
     assert "private" not in caplog.text
@@ -187,7 +187,8 @@ def test_one_that_ends_itself_for_good_is_logged_and_hurts_nobody(
             assert await client.heard() == "pong"
 
     run(main())
-    assert [vars(each)["event"] for each in caplog.records] == ["task_failed"] * 5
+    failures = [vars(each)["event"] for each in caplog.records if each.levelno > logging.INFO]
+    assert failures == ["task_failed"] * 5
 
 
 def test_it_is_cancelled_when_its_session_ends_and_can_send_no_more() -> None:
