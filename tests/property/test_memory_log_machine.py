@@ -157,7 +157,7 @@ class MemoryLogMachine(RuleBasedStateMachine):
         choice=st.randoms(use_true_random=False),
         spoken=st.lists(st.tuples(kinds, payloads), min_size=1, max_size=12),
         end=st.none() | st.none() | terminals,
-        fault=st.sampled_from(["none"] * 6 + ["gap", "retry", "stale"]),
+        fault=st.sampled_from(["none"] * 6 + ["gap", "stale"]),
         one_by_one=st.booleans(),
     )
     def append(
@@ -178,16 +178,14 @@ class MemoryLogMachine(RuleBasedStateMachine):
         ]
         if end is not None:
             events[-1] = events[-1]._replace(type=end)
-        if fault == "retry" and run is not None and run.held:
-            self.retry(run, len(spoken))
-        elif run is None or run.is_ended or run.lease != lease or fault == "gap":
+        if run is None or run.is_ended or run.lease != lease or fault == "gap":
             self.seen["refused"] += 1
             try:
                 self.log.append(lease, events)
             except LeaseLost:
                 return
             raise AssertionError("what does not continue the run was appended")
-        elif one_by_one:
+        if one_by_one:
             for event in events:
                 assert self.log.append(lease, (event,)) is APPENDED
                 self.naive.append(run, [event], self.now)
@@ -195,9 +193,12 @@ class MemoryLogMachine(RuleBasedStateMachine):
             assert self.log.append(lease, events) is APPENDED
             self.naive.append(run, events, self.now)
 
-    def retry(self, run: NaiveRun, length: int) -> None:
-        """Append again what the run ends with; nothing comes of it."""
+    @precondition(lambda self: any(run.held for run in self.naive.runs))
+    @rule(choice=st.randoms(use_true_random=False), length=st.integers(1, 20))
+    def append_again(self, choice: Any, length: int) -> None:
+        """Append what a run ends with already; nothing comes of it."""
         self.seen["retried"] += 1
+        run: NaiveRun = choice.choice([run for run in self.naive.runs if run.held])
         again = tuple(run.events[-length:])
         assert self.log.append(run.lease, again) is APPENDED
         other = (again[-1]._replace(payload="other"),)

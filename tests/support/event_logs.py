@@ -2,8 +2,9 @@
 
 from agent_messaging import MemoryEventLog
 from conformance import LogOnTrial
+from conformance.trial import Trial
 
-__all__ = ["HandClock", "make_memory_log"]
+__all__ = ["HandClock", "make_memory_log", "on_trial"]
 
 
 class HandClock:
@@ -32,3 +33,8 @@ async def make_memory_log(*, held_events: int | None = None) -> LogOnTrial:
         events_per_user=20_000 if held_events is None else held_events, clock=clock.read
     )
     return LogOnTrial(log, clock.advance)
+
+
+def on_trial(log: MemoryEventLog) -> Trial:
+    """The log, with short words for what is asked of it; its clock is nobody's business."""
+    return Trial(LogOnTrial(log, HandClock().advance))

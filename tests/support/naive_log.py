@@ -137,10 +137,10 @@ class NaiveLog:
             self.take_turn(run)
         while self.is_over(self.of(run.user_id), self.user_bounds):
             turns = self.turns[run.user_id]
-            if not self.evict_oldest(run.user_id) and not self.trim(turns):
+            if not self.evict_oldest(run.user_id) and not self.trim(run, self.user_bounds, turns):
                 break
         while self.is_over(self.runs, self.bounds):
-            if not self.evict_oldest(None) and not self.trim(self.turns_of_all):
+            if not self.evict_oldest(None) and not self.trim(run, self.bounds, self.turns_of_all):
                 break
         if run.record.is_ended:
             self.make_room_for_runs(run.user_id)
@@ -178,8 +178,12 @@ class NaiveLog:
                 return True
         return False
 
-    def trim(self, turns: list[NaiveRun]) -> bool:
+    def trim(self, grown: NaiveRun, bounds: NaiveBounds, turns: list[NaiveRun]) -> bool:
         """Whether there was a run under way to trim, or one to pass over."""
+        sizes = [len(event.payload) for event in grown.held]
+        if len(sizes) > 1 and (len(sizes) > bounds.events / 2 or sum(sizes) > bounds.bytes / 2):
+            grown.first_seq += -(-len(sizes) // 8)
+            return True
         if not turns:
             return False
         run = turns[0]

@@ -1,207 +1,13 @@
-"""What a log in memory holds of users and runs, and what it lets go of where there is no room."""
+"""The runs that a log in memory holds, and what it lets go of where there is no room."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, final
 
-from agent_messaging._messages import MessageType
-from agent_messaging._records import record
-from agent_messaging.eventlog.protocol import Lease, LoggedEvent, RunRecord, RunStatus
+from agent_messaging.eventlog._memory_runs import Bounds, Run, User
+from agent_messaging.eventlog.protocol import LoggedEvent
 
-__all__ = ["Bounds", "Run", "RunStore", "User"]
-
-#: The status of a run by the type of its last event, where that is not ``running``.
-_STATUS: Final[Mapping[MessageType, RunStatus]] = {
-    MessageType.AGENT_QUEUED: "queued",
-    MessageType.AGENT_COMPLETED: "completed",
-    MessageType.AGENT_FAILED: "failed",
-    MessageType.AGENT_CANCELLED: "cancelled",
-}
-
-
-@final
-@record
-class Bounds:
-    """What is held at most; of one user, or of all."""
-
-    runs: int
-    events: int
-    bytes: int
-    claims: int
-
-
-@final
-class User:
-    """What is held of one user.
-
-    Attributes:
-        user_id: the user.
-        runs: the user's runs by their ids.
-        claims: the same by the ids of their messages.
-        threads: the same by thread and run, in the order of their claims.
-        trimmable: an ordered set of the runs under way that may hold several events.
-        held: how many runs there are that were not evicted.
-        events: how many events there are.
-        bytes: how long their payloads are.
-        oldest: the first that ended of the runs; they go on by ``next_ended``.
-        newest: the last that ended.
-        evictable: the first of them that was not evicted; nor was any after it.
-    """
-
-    __slots__ = (
-        "bytes",
-        "claims",
-        "events",
-        "evictable",
-        "held",
-        "newest",
-        "oldest",
-        "runs",
-        "threads",
-        "trimmable",
-        "user_id",
-    )
-
-    def __init__(self, user_id: str) -> None:
-        self.user_id = user_id
-        self.runs: dict[str, Run] = {}
-        self.claims: dict[str, Run] = {}
-        self.threads: dict[str, dict[str, Run]] = {}
-        self.trimmable: dict[Run, None] = {}
-        self.held = 0
-        self.events = 0
-        self.bytes = 0
-        self.oldest: Run | None = None
-        self.newest: Run | None = None
-        self.evictable: Run | None = None
-
-
-@final
-class Run:
-    """What is held of one run.
-
-    Attributes:
-        user: what is held of its user.
-        lease: the last lease; good for appending while the run is under way.
-        thread_id: its conversation.
-        message_id: the message that it works on.
-        digest: stands for that message's content.
-        owner: who is told to stop it.
-        lease_seconds: for how long it was leased last.
-        expires: when that lease ends.
-        is_ended: whether its terminal event was appended.
-        ended_at: when that was.
-        next_ended: the user's next run that ended.
-        events: the events that are held.
-        first_seq: the first of them, or the next one if there are none.
-        next_seq: the event that may be appended, while nothing is to be seen to before; else 0.
-        evicted_status: the status where no events are held.
-        followers: who is woken.
-    """
-
-    __slots__ = (
-        "digest",
-        "ended_at",
-        "events",
-        "evicted_status",
-        "expires",
-        "first_seq",
-        "followers",
-        "is_ended",
-        "lease",
-        "lease_seconds",
-        "message_id",
-        "next_ended",
-        "next_seq",
-        "owner",
-        "thread_id",
-        "user",
-    )
-
-    def __init__(
-        self, user: User, lease: Lease, thread_id: str, message_id: str, digest: str
-    ) -> None:
-        self.user = user
-        self.lease = lease
-        self.thread_id = thread_id
-        self.message_id = message_id
-        self.digest = digest
-        self.owner = ""
-        self.lease_seconds = 0.0
-        self.expires = 0.0
-        self.is_ended = False
-        self.ended_at = 0.0
-        self.next_ended: Run | None = None
-        self.events: list[LoggedEvent] = []
-        self.first_seq = 1
-        self.next_seq = 1
-        self.evicted_status: RunStatus = "queued"
-        self.followers: tuple[Follower, ...] = ()
-
-    @property
-    def last_seq(self) -> int:
-        """The last event that was appended; 0 if none was."""
-        return self.first_seq + len(self.events) - 1
-
-    @property
-    def status(self) -> RunStatus:
-        """Where the run is."""
-        events = self.events
-        return _STATUS.get(events[-1].type, "running") if events else self.evicted_status
-
-    def describe(self) -> RunRecord:
-        """What the log tells of it."""
-        return RunRecord(
-            run_id=self.lease.run_id,
-            thread_id=self.thread_id,
-            message_id=self.message_id,
-            digest=self.digest,
-            status=self.status,
-            first_seq=self.first_seq,
-            last_seq=self.last_seq,
-        )
-
-    def ends_with(self, events: Sequence[LoggedEvent]) -> bool:
-        """Whether these were the last that were appended, as far as they are held."""
-        if not self.events or events[-1].seq != self.last_seq:
-            return False
-        count = min(len(events), len(self.events))
-        return self.events[-count:] == list(events[-count:])
-
-    def follow(self, wake: Callable[[int], object]) -> "Follower":
-        """Have ``wake`` called from now on, until what is returned is called."""
-        follower = Follower(self, wake)
-        self.followers += (follower,)
-        return follower
-
-    def dismiss(self) -> None:
-        """Tell the followers that the run is known no more."""
-        self.next_ended = None
-        followers, self.followers = self.followers, ()
-        for follower in followers:
-            follower.wake(0)
-
-
-@final
-class Follower:
-    """Who is woken by a run; called, it is woken no more.
-
-    Attributes:
-        wake: what wakes it.
-    """
-
-    __slots__ = ("_run", "wake")
-
-    def __init__(self, run: Run, wake: Callable[[int], object]) -> None:
-        self._run = run
-        self.wake = wake
-
-    def __call__(self) -> None:
-        # An append that wakes others just now has this one still in its hands.
-        self.wake = bool
-        self._run.followers = tuple(
-            follower for follower in self._run.followers if follower is not self
-        )
+__all__ = ["RunStore"]
 
 
 @final
@@ -309,8 +115,8 @@ class RunStore:
                 break
             self._drop(run)
 
-    def forget(self, user: User) -> None:
-        """Drop a user, and all runs."""
+    def forget(self, user: User) -> list[Run]:
+        """Drop a user, and all runs: those that were known."""
         del self.users[user.user_id]
         self.claims -= len(user.runs)
         self.held -= user.held
@@ -320,11 +126,21 @@ class RunStore:
             self.ended.pop(run, None)
             self.evictable.pop(run, None)
             self.trimmable.pop(run, None)
+            run.next_ended = None
+        # What is dropped is to be freed at once: no run and its user hold each other any more.
+        runs = list(user.runs.values())
+        user.runs.clear()
+        user.claims.clear()
+        user.threads.clear()
+        user.trimmable.clear()
+        user.oldest = user.newest = user.evictable = None
+        return runs
 
     def clear(self) -> None:
-        """Drop everything."""
+        """Drop everything; nobody is told."""
         for user in tuple(self.users.values()):
-            self.forget(user)
+            for run in self.forget(user):
+                run.followers = ()
 
     def _drop(self, run: Run) -> None:
         """Drop a run that has ended, the oldest of its user."""
@@ -333,7 +149,7 @@ class RunStore:
             self._evict(run)
         self.claims -= 1
         del self.ended[run]
-        user.oldest = run.next_ended
+        user.oldest, run.next_ended = run.next_ended, None
         if user.oldest is None:
             user.newest = None
         run_id = run.lease.run_id
@@ -357,17 +173,21 @@ class RunStore:
             user.trimmable[run] = self.trimmable[run] = None
         run.next_seq = run.last_seq + 1
         user.events += len(events)
+        run.bytes += size
         user.bytes += size
         self.events += len(events)
         self.bytes += size
-        self.make_room(user)
+        self.make_room(run)
 
-    def make_room(self, user: User) -> None:
-        """Let go of events, those of the user first, until all bounds are kept."""
+    def make_room(self, run: Run) -> None:
+        """Let go of events until all bounds are kept; the run has just got some."""
+        user = run.user
         bounds = self.user_bounds
         while user.events > bounds.events or user.bytes > bounds.bytes:
             if user.evictable is not None:
                 self._evict(user.evictable)
+            elif run.outweighs(bounds):
+                self._let_go_of_an_eighth(run)
             elif user.trimmable:
                 self._trim(next(iter(user.trimmable)))
             else:
@@ -376,6 +196,8 @@ class RunStore:
         while self.events > bounds.events or self.bytes > bounds.bytes:
             if self.evictable:
                 self._evict(next(iter(self.evictable)))
+            elif run.outweighs(bounds):
+                self._let_go_of_an_eighth(run)
             elif self.trimmable:
                 self._trim(next(iter(self.trimmable)))
             else:
@@ -384,19 +206,18 @@ class RunStore:
     def _evict(self, run: Run) -> None:
         """Let go of all events of a run that has ended, the oldest of its user that has any."""
         run.evicted_status = run.status
-        self._let_go(run, len(run.events))
+        self._let_go(run, len(run.events), run.bytes)
         run.user.held -= 1
         run.user.evictable = run.next_ended
         self.held -= 1
         del self.evictable[run]
 
     def _trim(self, run: Run) -> None:
-        """Let go of the oldest eighth of a run under way; then others have their turn."""
+        """Let go of the oldest events of a run under way; then others have their turn."""
         trimmable = run.user.trimmable
         del trimmable[run]
-        held = len(run.events)
-        if held > 1:
-            self._let_go(run, 1 + (held - 1) // 8)
+        if len(run.events) > 1:
+            self._let_go_of_an_eighth(run)
             trimmable[run] = None
             self.trimmable.move_to_end(run)
         else:
@@ -404,10 +225,14 @@ class RunStore:
             del self.trimmable[run]
             run.next_seq = 0
 
-    def _let_go(self, run: Run, count: int) -> None:
-        size = sum([len(event.payload) for event in run.events[:count]])
+    def _let_go_of_an_eighth(self, run: Run) -> None:
+        count = 1 + (len(run.events) - 1) // 8
+        self._let_go(run, count, sum([len(event.payload) for event in run.events[:count]]))
+
+    def _let_go(self, run: Run, count: int, size: int) -> None:
         del run.events[:count]
         run.first_seq += count
+        run.bytes -= size
         run.user.events -= count
         run.user.bytes -= size
         self.events -= count

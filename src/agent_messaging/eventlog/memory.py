@@ -10,7 +10,8 @@ from agent_messaging._checks import check_seconds
 from agent_messaging._errors import ConfigurationError, EventLogError, LeaseLost
 from agent_messaging._ids import new_id
 from agent_messaging._messages import MessageType
-from agent_messaging.eventlog._memory_store import Bounds, Run, RunStore, User
+from agent_messaging.eventlog._memory_runs import Bounds, Run, User
+from agent_messaging.eventlog._memory_store import RunStore
 from agent_messaging.eventlog.protocol import (
     APPENDED,
     EventPage,
@@ -33,8 +34,9 @@ class MemoryEventLog:
 
     Where there is no room, finished runs lose all of their events: the one that ended first of
     the user whose bound is passed, or of all. If there is none, runs under way lose their oldest
-    events, all in the same proportion. Beyond all bounds a run under way keeps its newest event,
-    and a run that has just ended what it has.
+    events: the one that grows, if it holds more than half of what may be held; else all in turn.
+    Beyond all bounds a run under way keeps its newest event, and a run that has just ended what
+    it has.
 
     A run without its events is still found, and so is its claim, until ``claim_seconds`` after
     its end; earlier if there are too many claims. A run under way is never dropped: with no room
@@ -168,6 +170,7 @@ class MemoryEventLog:
         run.next_seq = seq + 1
         run.events.append(event)
         size = len(payload)
+        run.bytes += size
         user, store = run.user, self._store
         user.events += 1
         user.bytes += size
@@ -179,7 +182,7 @@ class MemoryEventLog:
             or store.bytes > store.bounds.bytes
             or store.events > store.bounds.events
         ):
-            store.make_room(user)
+            store.make_room(run)
         if kind in _TERMINAL:
             self._end(run)
         for follower in run.followers:
@@ -332,11 +335,11 @@ class MemoryEventLog:
         user = self._store.users.get(user_id)
         if user is None:
             return
-        self._store.forget(user)
-        for run in user.runs.values():
+        runs = self._store.forget(user)
+        for run in runs:
             if not run.is_ended:
                 self._release(run)
-        for run in user.runs.values():
+        for run in runs:
             run.dismiss()
 
     async def aclose(self) -> None:

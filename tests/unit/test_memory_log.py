@@ -1,0 +1,343 @@
+"""`MemoryEventLog` beyond the contract: its bounds, and its promptness."""
+
+import inspect
+from typing import Any
+
+import pytest
+
+from agent_messaging import (
+    APPENDED,
+    ConfigurationError,
+    EventLogError,
+    MemoryEventLog,
+    MessageType,
+    RunRecord,
+)
+from conformance.trial import Trial, event, story
+from support import run
+from support.event_logs import HandClock, on_trial
+
+
+async def held(trial: Trial, *run_ids: str, user_id: str = "ann") -> list[int]:
+    """How many events are held of each run."""
+    return [len(await trial.events(run_id, user_id)) for run_id in run_ids]
+
+
+# What goes where there is no room.
+
+
+def test_the_run_of_the_user_that_ended_first_loses_all_of_its_events() -> None:
+    async def main() -> None:
+        trial = on_trial(MemoryEventLog(events_per_user=10))
+        leases = {name: await trial.claim(name) for name in ("a", "b", "c")}
+        for name in ("b", "a"):
+            await trial.append_each(leases[name], story(4))
+        await trial.finished("of another", "bob", length=9)
+        await trial.append(leases["c"], story(5)[:2])
+        assert await held(trial, "a", "b", "c") == [4, 4, 2]
+        await trial.append(leases["c"], story(5)[2:3])
+        assert await held(trial, "a", "b", "c") == [4, 0, 3]
+        assert await held(trial, "of another", user_id="bob") == [9]
+
+    run(main())
+
+
+def test_the_run_of_all_users_that_ended_first_loses_all_of_its_events() -> None:
+    async def main() -> None:
+        trial = on_trial(MemoryEventLog(events=10))
+        await trial.finished("a", "bob", length=4)
+        await trial.finished("b", length=4)
+        await trial.finished("c", "eve", length=3)
+        assert await held(trial, "a", user_id="bob") == [0]
+        assert await held(trial, "b") == [4]
+
+    run(main())
+
+
+@pytest.mark.parametrize("bound", ["runs_per_user", "runs"])
+def test_a_run_more_than_are_held_costs_the_oldest_its_events_when_it_is_claimed(
+    bound: str,
+) -> None:
+    async def main() -> None:
+        bounds: dict[str, Any] = {bound: 2}
+        trial = on_trial(MemoryEventLog(**bounds))
+        await trial.finished("a")
+        await trial.finished("b")
+        assert await held(trial, "a", "b") == [3, 3]
+        await trial.claim("c")
+        assert await held(trial, "a", "b") == [0, 3]
+
+    run(main())
+
+
+@pytest.mark.parametrize("bound", ["runs_per_user", "runs"])
+def test_a_run_that_has_just_ended_is_held_even_if_those_under_way_are_too_many(
+    bound: str,
+) -> None:
+    async def main() -> None:
+        bounds: dict[str, Any] = {bound: 1}
+        trial = on_trial(MemoryEventLog(**bounds))
+        leases = [await trial.claim(name) for name in ("a", "b", "c")]
+        await trial.append_each(leases[0], story(3))
+        assert await held(trial, "a") == [3]
+        await trial.append_each(leases[1], story(4))
+        assert await held(trial, "a", "b") == [0, 4]
+
+    run(main())
+
+
+@pytest.mark.parametrize("bound", ["bytes_per_user", "bytes"])
+def test_bytes_are_those_of_the_payloads(bound: str) -> None:
+    async def main() -> None:
+        bounds: dict[str, Any] = {bound: 100}
+        trial = on_trial(MemoryEventLog(**bounds))
+        lease = await trial.claim("a")
+        await trial.append(lease, [event(1, payload="x" * 40), event(2, payload="x" * 60)])
+        assert await held(trial, "a") == [2]
+        await trial.append(lease, [event(3, payload="x")])
+        assert await held(trial, "a") == [2]
+        assert (await trial.page("a")).first_seq == 2
+
+    run(main())
+
+
+def test_a_run_that_holds_more_than_half_loses_its_own_oldest_events() -> None:
+    async def main() -> None:
+        trial = on_trial(MemoryEventLog(events_per_user=100))
+        small = await trial.claim("small")
+        await trial.append_each(small, [event(seq) for seq in range(1, 9)])
+        endless = await trial.claim("endless")
+        for seq in range(1, 1000):
+            await trial.append(endless, [event(seq)])
+        assert 80 <= (await held(trial, "endless"))[0] <= 92
+        assert await held(trial, "small") == [8]
+
+    run(main())
+
+
+def test_runs_under_way_lose_their_oldest_events_in_turns_an_eighth_each() -> None:
+    async def main() -> None:
+        trial = on_trial(MemoryEventLog(events_per_user=60))
+        leases = {name: await trial.claim(name) for name in ("a", "b", "c")}
+        for name, length in (("a", 24), ("b", 9), ("c", 27)):
+            await trial.append_each(leases[name], [event(seq) for seq in range(1, length + 1)])
+        assert await held(trial, "a", "b", "c") == [24, 9, 27]
+        await trial.append(leases["b"], [event(10)])
+        assert await held(trial, "a", "b", "c") == [21, 10, 27]
+        await trial.append(leases["b"], [event(11), event(12), event(13)])
+        assert await held(trial, "a", "b", "c") == [21, 11, 27]
+        await trial.append(leases["b"], [event(14), event(15)])
+        assert await held(trial, "a", "b", "c") == [21, 13, 23]
+
+    run(main())
+
+
+def test_the_newest_event_of_a_run_under_way_is_held_whatever_its_size() -> None:
+    async def main() -> None:
+        trial = on_trial(MemoryEventLog(bytes_per_user=100))
+        await trial.finished("ended")
+        lease = await trial.claim("a")
+        for seq in range(1, 4):
+            await trial.append(lease, [event(seq, payload="x" * 200)])
+            assert [one.seq for one in await trial.events("a")] == [seq]
+        await trial.append(lease, [event(4, MessageType.AGENT_COMPLETED, "x" * 200)])
+        assert [one.seq for one in await trial.events("a")] == [4]
+        assert await held(trial, "ended") == [0]
+        # Once it has ended, the next has its place.
+        await trial.claim("b")
+        await trial.append(await trial.claim("c"), [event(1)])
+        assert await held(trial, "a", "c") == [0, 1]
+
+    run(main())
+
+
+def test_a_batch_of_which_some_was_evicted_may_come_again() -> None:
+    async def main() -> None:
+        trial = on_trial(MemoryEventLog(events_per_user=4))
+        lease = await trial.claim("a")
+        batch = [event(seq, payload=f'"{seq}"') for seq in range(1, 10)]
+        await trial.append(lease, batch)
+        await trial.append(lease, batch)
+        kept = await trial.events("a")
+        assert kept == batch[-len(kept) :]
+        assert await trial.refuses(lease, [*batch[:-1], event(9, payload='"other"')])
+
+    run(main())
+
+
+# Claims.
+
+
+@pytest.mark.parametrize("bound", ["claims_per_user", "claims"])
+def test_the_oldest_claim_of_a_run_that_has_ended_goes_where_there_are_too_many(
+    bound: str,
+) -> None:
+    async def main() -> None:
+        bounds: dict[str, Any] = {bound: 3}
+        trial = on_trial(MemoryEventLog(**bounds))
+        under_way = await trial.claim("under way")
+        woken: list[int] = []
+        for name in ("a", "b"):
+            await trial.finished(name)
+        trial.log.follow("ann", "a", woken.append)
+        await trial.claim("c")
+        assert await trial.log.find_claim("ann", "message of a") is None
+        assert await trial.log.find_run("ann", "a") is None
+        assert woken == [0]
+        assert await trial.log.find_claim("ann", "message of b") is not None
+        await trial.append_each(under_way, story(3))
+
+    run(main())
+
+
+@pytest.mark.parametrize("bound", ["claims_per_user", "claims"])
+def test_no_claim_is_made_that_would_cost_one_of_a_run_under_way(bound: str) -> None:
+    async def main() -> None:
+        bounds: dict[str, Any] = {bound: 2}
+        trial = on_trial(MemoryEventLog(**bounds))
+        first = await trial.claim("a")
+        await trial.claim("b")
+        with pytest.raises(EventLogError, match="under way"):
+            await trial.claim("c")
+        assert await trial.log.find_run("ann", "c") is None
+        assert (await trial.attempt(first)).run_id == "a", "what was claimed is told all the same"
+        await trial.append_each(first, story(3))
+        await trial.claim("c")
+
+    run(main())
+
+
+def test_the_claims_of_one_user_cost_no_other_user_anything() -> None:
+    async def main() -> None:
+        trial = on_trial(MemoryEventLog(claims_per_user=2, runs_per_user=2, events_per_user=6))
+        await trial.finished("run", "bob")
+        for number in range(20):
+            await trial.finished(f"run {number}", "ann", length=6)
+        assert await held(trial, "run", user_id="bob") == [3]
+        assert await trial.log.find_claim("bob", "message of run") is not None
+
+    run(main())
+
+
+def test_a_claim_is_kept_from_the_end_of_its_run_on() -> None:
+    async def main() -> None:
+        clock = HandClock()
+        trial = on_trial(MemoryEventLog(claim_seconds=60, clock=clock.read))
+        lease = await trial.claim("run")
+        await clock.advance(1000)
+        assert await trial.log.find_claim("ann", "message of run") is not None
+        await trial.append_each(lease, story(3))
+        await clock.advance(59.5)
+        assert await trial.log.find_claim("ann", "message of run") is not None
+        await clock.advance(0.5)
+        assert await trial.log.find_claim("ann", "message of run") is None
+        assert await trial.log.find_run("ann", "run") is None
+        await trial.claim("new", message_id="message of run")
+
+    run(main())
+
+
+def test_a_run_id_that_another_message_has_is_refused() -> None:
+    async def main() -> None:
+        trial = on_trial(MemoryEventLog())
+        lease = await trial.claim("run")
+        with pytest.raises(ConfigurationError, match="new"):
+            await trial.attempt(lease, message_id="other")
+        await trial.append_each(lease, story(3))
+        assert await trial.log.find_claim("ann", "other") is None
+
+    run(main())
+
+
+# Promptness.
+
+
+def test_an_append_is_done_and_has_woken_everybody_when_it_returns() -> None:
+    async def main() -> None:
+        trial = on_trial(MemoryEventLog())
+        lease = await trial.claim("run")
+        woken: list[int] = []
+        trial.log.follow("ann", "run", woken.append)
+        assert trial.log.append(lease, (event(1),)) is APPENDED
+        assert trial.log.append(lease, (event(2), event(3))) is APPENDED
+        assert trial.log.append(lease, (event(3),)) is APPENDED
+        assert woken == [1, 3], "nothing came of the retry"
+
+    run(main())
+
+
+def test_who_is_woken_finds_the_event_and_may_ask_anything() -> None:
+    async def main() -> None:
+        trial = on_trial(MemoryEventLog(events_per_user=2))
+        lease = await trial.claim("run")
+        seen: list[tuple[int, RunRecord | None]] = []
+
+        def wake(seq: int) -> None:
+            call = trial.log.find_run("ann", "run")
+            try:
+                call.send(None)
+            except StopIteration as stop:
+                seen.append((seq, stop.value))
+
+        trial.log.follow("ann", "run", wake)
+        for one in story(4):
+            trial.log.append(lease, (one,))
+        await trial.log.forget("ann")
+        told = [(seq, None if run is None else (run.last_seq, run.status)) for seq, run in seen]
+        assert told == [
+            (1, (1, "running")),
+            (2, (2, "running")),
+            (3, (3, "running")),
+            (4, (4, "completed")),
+            (0, None),
+        ]
+
+    run(main())
+
+
+# Set up.
+
+
+def test_the_bounds_are_what_the_documentation_says() -> None:
+    parameters = inspect.signature(MemoryEventLog).parameters
+    assert {name: one.default for name, one in parameters.items() if name != "clock"} == {
+        "runs_per_user": 200,
+        "events_per_user": 20_000,
+        "bytes_per_user": 16 * 2**20,
+        "runs": 10_000,
+        "events": 1_000_000,
+        "bytes": 256 * 2**20,
+        "claims_per_user": 1_000,
+        "claims": 100_000,
+        "claim_seconds": 24 * 3600,
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("runs_per_user", "events_per_user", "bytes_per_user", "claims_per_user"),
+        *("runs", "events", "bytes", "claims"),
+    ],
+)
+@pytest.mark.parametrize("bound", [0, -1, 1.5, True, None, "9"])
+def test_a_bound_that_is_none_is_refused(name: str, bound: object) -> None:
+    bounds: dict[str, Any] = {name: bound}
+    with pytest.raises(ConfigurationError, match=name):
+        MemoryEventLog(**bounds)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, None, "9", float("nan")])
+def test_a_time_for_which_no_claim_can_be_kept_is_refused(seconds: Any) -> None:
+    with pytest.raises(ConfigurationError, match="claim_seconds"):
+        MemoryEventLog(claim_seconds=seconds)
+
+
+def test_by_default_time_is_the_systems_monotonic_one() -> None:
+    async def main() -> None:
+        trial = on_trial(MemoryEventLog())
+        await trial.claim("run", lease_seconds=3600)
+        await trial.claim("expired", lease_seconds=-1)
+        assert [taken.lease.run_id for taken in await trial.take()] == ["expired"]
+
+    run(main())
