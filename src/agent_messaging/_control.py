@@ -77,6 +77,12 @@ class ControlLane:
 
     async def _stop(self, session: Session, message: Message) -> None:
         user = session.user
+        if session.expected >= self._services.limits.pending_replies:
+            raise RemoteError(
+                ErrorCode.RATE_LIMITED,
+                "too many stops wait for their runs to end",
+                message_id=message.message_id,
+            )
         kind, target = _target(message)
         if kind == "thread_id":
             thread = user.threads.get(target) or Thread()

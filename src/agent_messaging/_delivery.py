@@ -385,6 +385,9 @@ class Delivery:
             if self._watches.get(watch.run_id) is not watch:
                 return
         self._go_on(watch, page)
+        if len(page.events) == _PAGE:
+            # A socket that takes everything at once must not hold up the event loop.
+            await asyncio.sleep(0)
 
     async def _read(self, watch: Watch) -> EventPage | None:
         try:

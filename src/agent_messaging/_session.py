@@ -1,6 +1,7 @@
 """One connection of one user: frames in, and what the user watches out."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Mapping
 from typing import Any, Final, TypeAlias, final
 
@@ -8,6 +9,7 @@ from typing_extensions import Buffer
 
 from agent_messaging._delivery import Delivery
 from agent_messaging._errors import RemoteError, TransportError
+from agent_messaging._log import log, raised_at
 from agent_messaging._messages import MessageType
 from agent_messaging._outbox import Transport
 from agent_messaging._services import Services
@@ -20,6 +22,8 @@ from agent_messaging._session_end import (
 from agent_messaging._users import User
 
 __all__ = ["Session"]
+
+_logger: Final = logging.getLogger("agent_messaging.endpoint")
 
 #: Seconds that a heartbeat may be early by, as the clock's steps go.
 _TOLERANCE: Final = 1e-3
@@ -215,6 +219,14 @@ class Session:
         if self.on_end is not None:
             self.on_end()
         self.user.leave(self)
+        fields: dict[str, object] = {
+            "user_id": self.user_id,
+            "connection_id": self.connection_id,
+            "reason": reason,
+        }
+        if error is not None:
+            fields |= {"error": type(error).__name__, "raised_at": raised_at(error)}
+        log(_logger, logging.INFO, "session_ended", fields)
         if self.delivery.is_writing or self._close is not None:
             services.tasks.spawn(self._shut_down(reason), f"close {self.connection_id}")
 

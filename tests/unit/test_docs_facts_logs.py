@@ -218,6 +218,7 @@ async def everything_that_endpoints_log() -> None:
         await asyncio.sleep(1.0)
         await session.receive('{"type": "stop_agent", "payload": {"thread_id": "t-1"}}')
         await asyncio.sleep(2.0)
+        await endpoint.open("eve", Recorder(fails_at=1))
         another = await endpoint.open("bob", Recorder())
         await another.receive('{"type": "chat", "payload": {"text": "forget"}}')
         await asyncio.sleep(2.0)

@@ -33,7 +33,7 @@ ROOMS = (
     # Above: one message on one connection. From here: a process's runs and sessions.
     ("_endpoint_stats", "_log_access", "_policies", "_session_end", "_tasks"),
     ("_services", "_users"),
-    ("_journal",),
+    ("_journal", "_watch"),
     ("_active_run", "_delivery"),
     ("_session",),
     ("_control", "_stream"),

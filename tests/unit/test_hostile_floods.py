@@ -452,17 +452,20 @@ def test_retries_of_more_messages_than_are_known_are_new_messages() -> None:
     run(main())
 
 
-def test_a_flood_of_stops_is_answered_stop_by_stop_when_the_run_has_ended() -> None:
+def test_of_a_flood_of_stops_no_more_wait_for_the_run_to_end_than_answers_may() -> None:
     async def main() -> None:
         async with unreported(limits=NO_RATES) as site:
             client = await site.connect()
             await client.chat("deaf 100", "m", "t")
+            may_wait = NO_RATES.pending_replies
             stop = frame("stop_agent", {"run_id": site.run_id("m")})
             await send_all(client, [stop] * 1000)
             await settle()
             assert kinds(client)["stopped"] == 0
+            assert kinds(client)["error_message"] == 1000 - may_wait
+            assert client.frames[-1]["payload"]["code"] == "rate_limited"
             await asyncio.sleep(100.0)
-            assert kinds(client)["stopped"] == 1000
+            assert kinds(client)["stopped"] == may_wait
             assert kinds(client)["agent_cancelled"] == 1
             # Of a run that has ended there is nothing to stop.
             await send_all(client, [stop] * 1000)
