@@ -198,6 +198,23 @@ def test_one_that_is_left_is_abandoned_too(agent: Agent) -> None:
 
 
 @pytest.mark.parametrize("agent", AGENTS)
+def test_whoever_comes_back_while_it_does_not_end_hears_the_end_in_time(agent: Agent) -> None:
+    async def main() -> None:
+        async with Site(stubborn(agent), on_disconnect="cancel") as site:
+            client = await begin(site)
+            await client.close()
+            await asyncio.sleep(_CANCEL_GRACE / 2)
+            back = await site.connect()
+            await back.resume(thread_id="t")
+            await asyncio.sleep(_CANCEL_GRACE / 2)
+            assert (await back.heard()).endswith("old cancelled disconnected")
+            assert now() == pytest.approx(_CANCEL_GRACE, abs=0.1)
+            see_counts(site, alive=1)
+
+    run(main())
+
+
+@pytest.mark.parametrize("agent", AGENTS)
 def test_forgetting_its_user_returns(agent: Agent) -> None:
     async def main() -> None:
         async with Site(stubborn(agent)) as site:
