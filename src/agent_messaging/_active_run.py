@@ -37,6 +37,7 @@ class ActiveRun:
 
     __slots__ = (
         "_agent",
+        "_claim_ended",
         "_crowding",
         "_delivered",
         "_emitter",
@@ -112,6 +113,7 @@ class ActiveRun:
         #: until it is reported though not all was delivered.
         self._timer: asyncio.TimerHandle | None = None
         self._end_callbacks: list[Callable[[], None]] = []
+        self._claim_ended: asyncio.Event | None = None
 
     def accept(self) -> None:
         """The claim is committed: begin, or wait for the thread; its turn may have come already."""
@@ -119,6 +121,7 @@ class ActiveRun:
             self.context, self._message, self._request, LoggedEvent, self.journal
         )
         self._is_accepted = True
+        self._end_claim()
         self.user.runs[self.context.run_id] = self
         self._services.counters.accepted += 1
         position = self.user.position(self)
@@ -143,8 +146,20 @@ class ActiveRun:
         if self._is_accepted and not self._is_decided:
             self._begin()
 
+    async def claimed(self) -> None:
+        """Wait until the run is accepted, or was not after all."""
+        if self._claim_ended is None:
+            self._claim_ended = asyncio.Event()
+        await self._claim_ended.wait()
+
+    def _end_claim(self) -> None:
+        self.user.claiming.pop(self.context.message_id, None)
+        if self._claim_ended is not None:
+            self._claim_ended.set()
+
     def withdraw(self) -> None:
         """Give the place in the thread back: the claim was not won."""
+        self._end_claim()
         self._let_go()
 
     @property

@@ -10,7 +10,7 @@ from agent_messaging._log_access import asked
 from agent_messaging._messages import Message, MessageType
 from agent_messaging._services import Services
 from agent_messaging._session import Session
-from agent_messaging._users import OwnedRun, Thread
+from agent_messaging._users import Thread
 from agent_messaging._watch import Watch
 from agent_messaging.eventlog.protocol import RunRecord
 
@@ -88,18 +88,36 @@ class ControlLane:
             thread = user.threads.get(target) or Thread()
             # Those that wait first: none of them is to begin when the one before it ends.
             runs = [run for run in (*thread.waiting, *thread.running) if run.is_accepted]
-            known = {run.context.run_id for run in runs}
-            records = await self._runs_of(user.user_id, target)
-            candidates = [
-                record.run_id
-                for record in records
-                if record.run_id not in known and not record.is_ended
-            ]
         else:
             runs = [user.runs[target]] if target in user.runs else []
-            candidates = [] if runs else [target]
-        elsewhere = [other for other in candidates if await self._ask_to_stop(session, other)]
-        self._stop_runs(session, [run for run in runs if not run.is_ended], elsewhere)
+        barrier = _Barrier(session, [run.context.run_id for run in runs])
+        for run in runs:
+            run.on_end(barrier.ended)
+        for run in runs:
+            run.cancel("stopped")
+        try:
+            elsewhere = await self._stop_elsewhere(user.user_id, kind, target, barrier.run_ids)
+        except BaseException:
+            barrier.give_up()
+            raise
+        if elsewhere:
+            barrier.run_ids += elsewhere
+            # For as long as the session: their owner may never end them.
+            session.call(self._see_ends(session, elsewhere, barrier), _nothing)
+        else:
+            barrier.ended()
+
+    async def _stop_elsewhere(
+        self, user_id: str, kind: str, target: str, known: Sequence[str]
+    ) -> list[str]:
+        """Ask the other owners of the log's to stop their runs; those that have not ended."""
+        if kind == "thread_id":
+            records = await self._runs_of(user_id, target)
+            candidates = [record.run_id for record in records if not record.is_ended]
+        else:
+            candidates = [target]
+        others = [run_id for run_id in candidates if run_id not in known]
+        return [run_id for run_id in others if await self._ask_to_stop(user_id, run_id)]
 
     async def _runs_of(self, user_id: str, thread_id: str) -> Sequence[RunRecord]:
         services = self._services
@@ -112,52 +130,23 @@ class ControlLane:
         services = self._services
         return await asked(lambda: services.log.find_run(user_id, run_id), services.log_timeout)
 
-    async def _ask_to_stop(self, session: Session, run_id: str) -> bool:
+    async def _ask_to_stop(self, user_id: str, run_id: str) -> bool:
         services = self._services
-        return await asked(
-            lambda: services.log.request_stop(session.user_id, run_id), services.log_timeout
-        )
-
-    def _stop_runs(
-        self, session: Session, runs: Sequence[OwnedRun], elsewhere: Sequence[str]
-    ) -> None:
-        run_ids = (*(run.context.run_id for run in runs), *elsewhere)
-        waits_for = len(runs) + bool(elsewhere)
-        session.expected += 1
-
-        def ended() -> None:
-            nonlocal waits_for
-            waits_for -= 1
-            if waits_for <= 0:
-                session.expected -= 1
-                session.delivery.answer(
-                    MessageType.STOPPED, {"run_ids": list(run_ids)}, after=run_ids
-                )
-
-        for run in runs:
-            run.on_end(ended)
-        if elsewhere:
-            # For as long as the session: their owner may never end them.
-            session.call(self._see_ends(session, elsewhere, ended), _nothing)
-        for run in runs:
-            run.cancel("stopped")
-        if not run_ids:
-            ended()
+        return await asked(lambda: services.log.request_stop(user_id, run_id), services.log_timeout)
 
     async def _see_ends(
-        self, session: Session, run_ids: Sequence[str], ended: Callable[[], None]
+        self, session: Session, run_ids: Sequence[str], barrier: "_Barrier"
     ) -> None:
         """Wait for the ends of runs that other owners of the log's have been asked to stop."""
         try:
             for run_id in run_ids:
                 await self._see_end(session.user_id, run_id)
         except RemoteError as refusal:
-            # STOPPED would be a guess.
-            session.expected -= 1
+            barrier.give_up()
             self._services.counters.refused(refusal.code)
             session.delivery.answer(MessageType.ERROR_MESSAGE, refusal.reply)
         else:
-            ended()
+            barrier.ended()
 
     async def _see_end(self, user_id: str, run_id: str) -> None:
         changed = asyncio.Event()
@@ -225,6 +214,33 @@ class ControlLane:
                     session.delivery.replay(watch)
 
         session.delivery.answer(MessageType.RESUMED, {"runs": told}, sent=replay)
+
+
+@final
+class _Barrier:
+    """STOPPED, which waits for the ends of the runs that were stopped here and elsewhere."""
+
+    def __init__(self, session: Session, run_ids: list[str]) -> None:
+        self.run_ids = run_ids
+        self._session = session
+        #: The runs here, and all that are elsewhere.
+        self._waits_for = len(run_ids) + 1
+        session.expected += 1
+
+    def ended(self) -> None:
+        """One of those has ended."""
+        self._waits_for -= 1
+        if self._waits_for == 0:
+            self._session.expected -= 1
+            run_ids = tuple(self.run_ids)
+            self._session.delivery.answer(
+                MessageType.STOPPED, {"run_ids": self.run_ids}, after=run_ids
+            )
+
+    def give_up(self) -> None:
+        """Whether all have ended cannot be known: STOPPED would be a guess."""
+        self._waits_for = -1
+        self._session.expected -= 1
 
 
 def _nothing() -> None:

@@ -49,7 +49,6 @@ class Delivery:
     __slots__ = (
         "_barred",
         "_is_sending",
-        "_is_writing",
         "_ready",
         "_replays",
         "_replies",
@@ -63,6 +62,7 @@ class Delivery:
         "_writer",
         "finish",
         "is_closed",
+        "is_writing",
         "quiet",
         "user_id",
     )
@@ -95,7 +95,7 @@ class Delivery:
         self._replays: dict[Watch, None] = {}
         self._writer: asyncio.Task[None] | None = None
         # Apart from the task: an eager one writes before it is known.
-        self._is_writing = False
+        self.is_writing = False
         self._is_sending = False
         self._sent_at = asyncio.get_running_loop().time()
         self._stall: asyncio.TimerHandle | None = None
@@ -113,7 +113,7 @@ class Delivery:
             self._barred += (reply,)
             return
         self._replies.append(reply)
-        if not self._is_writing:
+        if not self.is_writing:
             self._start()
 
     def answer(
@@ -144,7 +144,7 @@ class Delivery:
     @property
     def is_quiet(self) -> bool:
         """Whether nothing is to be sent, and no run is watched."""
-        return not (self._watches or self._replies or self._is_writing)
+        return not (self._watches or self._replies or self.is_writing)
 
     @property
     def silence(self) -> float:
@@ -174,7 +174,7 @@ class Delivery:
         """Send what there is of the run, and then what comes."""
         if self._watches.get(watch.run_id) is watch:
             self._replays[watch] = None
-            if not self._is_writing:
+            if not self.is_writing:
                 self._start()
 
     def watch_new(self, active: OwnedRun) -> None:
@@ -207,7 +207,7 @@ class Delivery:
             lag = last_seq - watch.cursor
             if lag > _CROWD:
                 self._fall_behind(watch, lag)
-            if not self._is_writing and not self.is_closed:
+            if not self.is_writing and not self.is_closed:
                 self._start()
 
     def _fall_behind(self, watch: Watch, lag: int) -> None:
@@ -248,13 +248,8 @@ class Delivery:
         for reply in dropped:
             if reply.sent is not None:
                 reply.sent(False)
-        if self._replies and not self._is_writing:
+        if self._replies and not self.is_writing:
             self._start()
-
-    @property
-    def is_writing(self) -> bool:
-        """Whether a writer is at work."""
-        return self._is_writing
 
     async def wait_sent(self) -> None:
         """Wait until there is nothing to send."""
@@ -285,7 +280,7 @@ class Delivery:
         self._stall = None
         if self._is_stalled:
             self.finish("slow_consumer")
-        elif self._is_writing:
+        elif self.is_writing:
             left = self._services.send_timeout - (self.silence if self._is_sending else 0.0)
             self._stall = asyncio.get_running_loop().call_later(left, self._check_stall)
 
@@ -295,7 +290,7 @@ class Delivery:
             self._stall = asyncio.get_running_loop().call_later(
                 self._services.send_timeout, self._check_stall
             )
-        self._is_writing = True
+        self.is_writing = True
         writer = self._services.tasks.spawn(
             self._write(), f"session of {self.user_id}", self._variables.copy()
         )
@@ -306,7 +301,7 @@ class Delivery:
         """End the session of a writer that was cancelled, by no one of ours, before it began."""
         if self._writer is writer:
             self._writer = None
-            self._is_writing = False
+            self.is_writing = False
             self.finish("transport_failed")
 
     async def _write(self) -> None:
@@ -328,7 +323,7 @@ class Delivery:
             raise
         finally:
             self._writer = None
-            self._is_writing = self._is_sending = False
+            self.is_writing = self._is_sending = False
         self.quiet()
 
     def _may_go(self, reply: _Reply) -> bool:

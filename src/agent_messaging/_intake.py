@@ -27,7 +27,7 @@ from agent_messaging._router import MessageRouter
 from agent_messaging._run import RunContext
 from agent_messaging._services import Services
 from agent_messaging._session import Session
-from agent_messaging._users import OwnedRun
+from agent_messaging._users import OwnedRun, User
 from agent_messaging.eventlog.protocol import Lease, RunRecord
 
 __all__ = ["Intake"]
@@ -119,7 +119,7 @@ class Intake:
         digest = ""
         if message.message_id is not None:
             digest = _digest(message)
-            record = await self._find_claim(session.user_id, message.message_id)
+            record = await self._find_claim(session.user, message.message_id)
             if session.end is not None:
                 return  # as a frame that comes after the end; its user may be forgotten by now
             if record is not None:
@@ -137,6 +137,7 @@ class Intake:
             run.withdraw()
             raise _rate_limited(wait, message.message_id)
         request = _Request(session, message, digest, run, replaced)
+        user.claiming[context.message_id] = run
         try:
             record = await self._claim(request)
         except asyncio.CancelledError:
@@ -180,11 +181,19 @@ class Intake:
 
     # The claim: with it the message is accepted.
 
-    async def _find_claim(self, user_id: str, message_id: str) -> RunRecord | None:
+    async def _find_claim(self, user: User, message_id: str) -> RunRecord | None:
+        """The message's run, also if it is only about to be claimed here."""
         services = self._services
-        return await asked(
-            lambda: services.log.find_claim(user_id, message_id), services.log_timeout, message_id
-        )
+        while True:
+            record = await asked(
+                lambda: services.log.find_claim(user.user_id, message_id),
+                services.log_timeout,
+                message_id,
+            )
+            claiming = user.claiming.get(message_id)
+            if record is not None or claiming is None:
+                return record
+            await claiming.claimed()
 
     async def _claim(self, request: _Request) -> RunRecord:
         services = self._services

@@ -82,6 +82,10 @@ class OwnedRun(Protocol):
         """Call this once the run has ended."""
         ...
 
+    async def claimed(self) -> None:
+        """Wait until the run is accepted, or was not after all."""
+        ...
+
     async def ended(self) -> None:
         """Wait until the run has ended, or was not accepted after all."""
         ...
@@ -128,6 +132,7 @@ class User:
     Attributes:
         sessions: the open sessions, by connection id.
         runs: the accepted runs that have not ended, by run id.
+        claiming: the runs that are about to be accepted, by message id.
         threads: the threads that have any.
         places: runs under way and calls of host handlers, with those that are about to be.
         frames: how many frames may still come.
@@ -136,6 +141,7 @@ class User:
 
     __slots__ = (
         "_idle",
+        "claiming",
         "frames",
         "messages",
         "places",
@@ -152,6 +158,7 @@ class User:
         self.user_id: str = user_id
         self.sessions: dict[str, OpenSession] = {}
         self.runs: dict[str, OwnedRun] = {}
+        self.claiming: dict[str, OwnedRun] = {}
         self.threads: dict[str, Thread] = {}
         self.places: int = 0
         self.frames: TokenBucket = TokenBucket(limits.frames_per_minute, now)

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from agent_messaging import Limits, Run, RunFinished
+from agent_messaging import Limits, Run, RunFinished, ThreadPolicy
 from agent_messaging._users import User
 from support import run, tasks_left
 from support.endpoints import Connection, Site, frame, now, settle
@@ -576,8 +576,8 @@ def test_leaving_waits_for_the_claim_of_a_message_that_was_given_up() -> None:
 def test_a_message_that_is_given_up_and_was_used_for_another_is_refused_once() -> None:
     async def main() -> None:
         log, gate = TroubledLog(), Gate()
-        async with site_on(log) as site:
-            client, other = await site.connect(), await site.connect()
+        async with site_on(log) as site, site_on(log) as elsewhere:
+            client, other = await site.connect(), await elsewhere.connect()
             log.plan("claim", waits_for(gate))
             sending = sends(client, "answer", "m1", "t1")
             await settle()
@@ -792,5 +792,47 @@ def test_an_agent_runs_in_the_context_of_its_message_however_late_it_is_claimed(
             given_up.cancel()
             await asyncio.sleep(5.0)
             assert seen == ["trace of m1", "trace of m2"]
+
+    run(main())
+
+
+@pytest.mark.parametrize("policy", ["queue", "reject"])
+def test_a_message_that_comes_again_while_it_is_claimed_is_a_retry_whatever_the_limits(
+    policy: ThreadPolicy,
+) -> None:
+    async def main() -> None:
+        log, gate = TroubledLog(), Gate()
+        limits = Limits(runs_per_user=1, messages_per_minute=1)
+        async with site_on(log, thread_policy=policy, limits=limits) as site:
+            client, other = await site.connect(), await site.connect()
+            log.plan("claim", waits_for(gate))
+            first = sends(client, "answer", "m1", "t1")
+            await settle()
+            again = sends(other, "answer", "m1", "t1")
+            await settle()
+            gate.open()
+            await asyncio.gather(first, again)
+            await settle()
+            assert await client.heard() == "m1 started, m1 completed"
+            assert await other.heard() == "m1 started, m1 completed"
+            assert site.endpoint.stats()["retries"] == 1
+            assert is_clear(site)
+
+    run(main())
+
+
+def test_a_message_that_comes_again_while_its_claim_fails_is_claimed_then() -> None:
+    async def main() -> None:
+        log = TroubledLog()
+        async with site_on(log) as site:
+            client, other = await site.connect(), await site.connect()
+            log.plan("claim", hangs())
+            first = sends(client, "answer", "m1", "t1")
+            await settle()
+            again = sends(other, "answer", "m1", "t1")
+            await asyncio.gather(first, again)
+            assert await client.heard() == "error log_unavailable m1"
+            assert await other.heard() == "m1 started, m1 completed"
+            assert is_clear(site)
 
     run(main())
