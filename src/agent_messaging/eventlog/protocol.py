@@ -147,8 +147,8 @@ class EventLog(Protocol):
 
         Of any number of claims for one ``message_id`` of a user exactly one makes its run, and
         all get that one: a claim has won if the record has its own ``run_id``. Run ids are new,
-        so that the same claim again is a retry, which wins again. A claim is kept
-        for a day at least, longer than the events of its run.
+        so that the same claim again is a retry, which wins again. A claim is kept for a day at
+        least, longer than the events of its run, where the log's own bounds allow.
         """
         ...
 
@@ -162,7 +162,8 @@ class EventLog(Protocol):
         A coroutine function will do. A log that is done at once may return `APPENDED`. Calls for
         one run are not made while another is under way.
 
-        The very events that the run ends with already are a retry, and no error.
+        The very events that the run ends with already are a retry, and no error; nor is it one to
+        append none. A lease that has expired is good until another owner takes the run.
 
         Raises:
             LeaseLost: the token is not the run's, the run is unknown or ended, or the events do
@@ -179,16 +180,17 @@ class EventLog(Protocol):
         ...
 
     async def runs(self, user_id: str, thread_id: str, *, limit: int) -> Sequence[RunRecord]:
-        """The newest ``limit`` runs of a user's thread, oldest first."""
+        """The newest ``limit`` runs of a user's thread, in the order of their claims."""
         ...
 
     def follow(self, user_id: str, run_id: str, wake: Callable[[int], None]) -> Callable[[], None]:
         """Have ``wake`` called after each append to the run, until what is returned is called.
 
         With the run's ``last_seq``, in the event loop, and soon: whoever follows first and then
-        reads misses nothing. Calls may be merged, and there may be some without cause. It raises
-        nothing. When the run is forgotten, ``wake`` is called with 0. A run that is unknown is
-        never heard of.
+        reads misses nothing. Calls may be merged, and there may be some without cause. ``wake``
+        raises nothing. When the run is forgotten, it is called with 0. A run that is unknown is
+        never heard of. What is returned may be called twice, and after `aclose`; from then on
+        ``wake`` is not called.
         """
         ...
 
