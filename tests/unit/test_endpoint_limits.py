@@ -288,6 +288,25 @@ def test_every_code_of_a_refusal_is_seen_here_or_where_it_belongs() -> None:
     assert {str(code) for code in ErrorCode} == {*CODES} | elsewhere | outcomes
 
 
+def test_no_more_stops_wait_for_their_runs_than_answers_may_wait() -> None:
+    async def main() -> None:
+        async with Site(limits=Limits(pending_replies=3)) as site:
+            client, tab = await site.connect(), await site.connect()
+            await client.chat("tidy 5", "a")
+            for _ in range(3):
+                await tab.stop("a")
+            await tab.send("stop_agent", {"thread_id": "t"}, message_id="s")
+            assert errors(tab) == [("rate_limited", "s", None)]
+            await tab.send("ping")
+            await asyncio.sleep(5)
+            await tab.stop("a")
+            assert (await tab.heard()).endswith(
+                "pong, stopped a, stopped a, stopped a, stopped nothing"
+            )
+
+    run(main())
+
+
 # Sessions.
 
 

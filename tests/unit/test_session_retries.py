@@ -167,23 +167,24 @@ def test_messages_without_an_id_and_those_of_other_users_are_others() -> None:
 
 
 @pytest.mark.parametrize("again", ["work 2", "another"])
-def test_the_same_message_on_two_connections_at_once_runs_once(again: str) -> None:
+def test_the_same_message_on_several_connections_at_once_runs_once(again: str) -> None:
     async def main() -> None:
         log = TroubledLog()
         gate = Gate()
         async with site_on(log) as site:
-            first, second = await site.connect(), await site.connect()
+            first, second, third = [await site.connect() for _ in range(3)]
             log.plan("claim", takes(1), waits_for(gate))
             sending = [
-                asyncio.create_task(first.chat("work 2", "a", "t"), name="an agent's own"),
-                asyncio.create_task(second.chat(again, "a", "t"), name="an agent's own"),
+                asyncio.create_task(client.chat(text, "a", "t"), name="an agent's own")
+                for client, text in ((first, "work 2"), (second, again), (third, again))
             ]
             await asyncio.sleep(1.5)
             gate.open()
             await asyncio.wait(sending)
             assert await first.heard() == "a started"
             conflict = "error message_id_conflict a"
-            assert await second.heard() == ("a started" if again == "work 2" else conflict)
+            for other in (second, third):
+                assert await other.heard() == ("a started" if again == "work 2" else conflict)
             await asyncio.sleep(2)
             assert await first.heard() == "a completed"
             assert site.endpoint.stats()["runs_accepted"] == 1
