@@ -254,7 +254,10 @@ class Delivery:
     async def wait_sent(self) -> None:
         """Wait until there is nothing to send."""
         while (writer := self._writer) is not None:
-            await asyncio.wait([writer])
+            # The writer of a session that has ended is given up after as long.
+            timeout = 2 * self._services.final_send_timeout if self.is_closed else None
+            if not (await asyncio.wait([writer], timeout=timeout))[0]:
+                break
 
     async def end_writer(self) -> None:
         """See the last frame out, then the writer; each for ``final_send_timeout`` at most."""
@@ -426,14 +429,8 @@ class Delivery:
         else:
             watch.cursor = page.first_seq - 1
             (self._ready if watch.is_live else self._replays)[watch] = None
-        run = {
-            "run_id": watch.run_id,
-            "thread_id": watch.thread_id,
-            "status": page.status,
-            "from_seq": page.first_seq,
-            "to_seq": page.last_seq,
-            "evicted": True,
-        }
+        watch.status = page.status
+        run = watch.evicted(page.first_seq, page.last_seq)
         self.answer(MessageType.RESUMED, {"runs": [run]})
 
     def _forget(self, watch: Watch) -> None:

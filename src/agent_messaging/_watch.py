@@ -80,6 +80,17 @@ class Watch:
         """The run's events can be kept no more."""
         self._finish("log_unavailable")
 
+    def evicted(self, first_seq: int, last_seq: int) -> dict[str, object]:
+        """What RESUMED tells of the run where the log holds some of its events no more."""
+        return {
+            "run_id": self.run_id,
+            "thread_id": self.thread_id,
+            "status": self.status,
+            "from_seq": first_seq,
+            "to_seq": last_seq,
+            "evicted": True,
+        }
+
     def leave(self, grace: float) -> None:
         """Watch no more; the run goes on for ``grace`` seconds at least."""
         self.unfollow()

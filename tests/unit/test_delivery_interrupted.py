@@ -19,6 +19,27 @@ def strangle(name: str) -> int:
     return len(tasks)
 
 
+# Sockets that hold on to what they have.
+
+
+def test_a_send_that_minds_no_cancellation_holds_up_a_close_for_a_bounded_time() -> None:
+    async def main() -> None:
+        async with Site() as site:
+            client = await site.connect()
+            client.socket.swallows = 1000
+            client.socket.stall()
+            await client.session.receive(frame("ping"))
+            await settle()
+            before = now()
+            await client.session.close()
+            assert now() - before == 10.0  # twice the final_send_timeout
+            client.socket.swallows = 0
+            assert strangle("session") == 1
+            await settle()
+
+    run(main())
+
+
 # Strangers that cancel what is not theirs.
 
 

@@ -101,9 +101,11 @@ def test_bytes_are_those_of_the_payloads(bound: str) -> None:
     run(main())
 
 
-def test_a_run_that_holds_more_than_half_loses_its_own_oldest_events() -> None:
+@pytest.mark.parametrize("bound", ["events_per_user", "events"])
+def test_a_run_that_holds_more_than_half_loses_its_own_oldest_events(bound: str) -> None:
     async def main() -> None:
-        trial = on_trial(MemoryEventLog(events_per_user=100))
+        bounds: dict[str, Any] = {bound: 100}
+        trial = on_trial(MemoryEventLog(**bounds))
         small = await trial.claim("small")
         await trial.append_each(small, [event(seq) for seq in range(1, 9)])
         endless = await trial.claim("endless")
@@ -115,9 +117,11 @@ def test_a_run_that_holds_more_than_half_loses_its_own_oldest_events() -> None:
     run(main())
 
 
-def test_runs_under_way_lose_their_oldest_events_in_turns_an_eighth_each() -> None:
+@pytest.mark.parametrize("bound", ["events_per_user", "events"])
+def test_runs_under_way_lose_their_oldest_events_in_turns_an_eighth_each(bound: str) -> None:
     async def main() -> None:
-        trial = on_trial(MemoryEventLog(events_per_user=60))
+        bounds: dict[str, Any] = {bound: 60}
+        trial = on_trial(MemoryEventLog(**bounds))
         leases = {name: await trial.claim(name) for name in ("a", "b", "c")}
         for name, length in (("a", 24), ("b", 9), ("c", 27)):
             await trial.append_each(leases[name], [event(seq) for seq in range(1, length + 1)])
@@ -132,9 +136,11 @@ def test_runs_under_way_lose_their_oldest_events_in_turns_an_eighth_each() -> No
     run(main())
 
 
-def test_the_newest_event_of_a_run_under_way_is_held_whatever_its_size() -> None:
+@pytest.mark.parametrize("bound", ["bytes_per_user", "bytes"])
+def test_the_newest_event_of_a_run_under_way_is_held_whatever_its_size(bound: str) -> None:
     async def main() -> None:
-        trial = on_trial(MemoryEventLog(bytes_per_user=100))
+        bounds: dict[str, Any] = {bound: 100}
+        trial = on_trial(MemoryEventLog(**bounds))
         await trial.finished("ended")
         lease = await trial.claim("a")
         for seq in range(1, 4):
