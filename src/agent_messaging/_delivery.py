@@ -421,17 +421,17 @@ class Delivery:
 
     def _tell_eviction(self, watch: Watch, page: EventPage | None) -> None:
         """Say that the log holds some events no more, and go on with those that it does."""
+        is_over = page is None or (page.is_ended and page.first_seq > page.last_seq)
         if page is None:  # not even the run
             page = EventPage((), watch.cursor + 1, watch.cursor, watch.status)
-            self._forget(watch)
-        elif page.is_ended and page.first_seq > page.last_seq:
+        watch.status = page.status
+        run = watch.evicted(page.first_seq, page.last_seq)
+        self.answer(MessageType.RESUMED, {"runs": [run]})
+        if is_over:  # what waits for the run's end goes behind what tells of it
             self._forget(watch)
         else:
             watch.cursor = page.first_seq - 1
             (self._ready if watch.is_live else self._replays)[watch] = None
-        watch.status = page.status
-        run = watch.evicted(page.first_seq, page.last_seq)
-        self.answer(MessageType.RESUMED, {"runs": [run]})
 
     def _forget(self, watch: Watch) -> None:
         """Watch a run no more: all of it was sent, or is gone."""
