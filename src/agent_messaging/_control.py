@@ -203,7 +203,8 @@ class ControlLane:
                     "thread_id": record.thread_id,
                     "status": record.status,
                     "from_seq": cursor + 1,
-                    "to_seq": record.last_seq,
+                    # What is watched may have moved on since the log was asked.
+                    "to_seq": max(record.last_seq, cursor),
                     "evicted": cursor > asked_for,
                 }
             )
