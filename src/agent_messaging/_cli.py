@@ -32,6 +32,7 @@ from agent_messaging._handler import AgentMessageHandler, RunFinished
 from agent_messaging._limits import Limits, is_id
 from agent_messaging._registry import AgentLike
 from agent_messaging._session import Session
+from agent_messaging._timeouts import timeout_after
 from agent_messaging.eventlog.memory import MemoryEventLog
 
 __all__ = ["HINT", "Host", "main"]
@@ -289,7 +290,7 @@ class Host:
             finally:
                 # Nothing is left, unless this is not how it was to end.
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(_GRACE):
+                    async with timeout_after(_GRACE):
                         await endpoint.drain(0)
                 await session.close()
         output.check()

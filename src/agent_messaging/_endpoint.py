@@ -26,6 +26,7 @@ from agent_messaging._services import Services
 from agent_messaging._session import Session
 from agent_messaging._session_end import CloseCallback, SessionEnd
 from agent_messaging._stream import Stream, StreamTransport
+from agent_messaging._timeouts import timeout_after
 from agent_messaging._users import User, Users
 from agent_messaging.dialects.native import NativeDialect
 from agent_messaging.eventlog.memory import MemoryEventLog
@@ -276,7 +277,7 @@ class Endpoint:
         self._check_entered()
         self.start_draining()
         try:
-            async with asyncio.timeout(self._drain_timeout if timeout is None else timeout):
+            async with timeout_after(self._drain_timeout if timeout is None else timeout):
                 await self._users.runs_ended()
                 await self._calls_ended(are_cancelled=False)
         except TimeoutError:
@@ -386,7 +387,7 @@ class Endpoint:
             MessageType.ERROR_MESSAGE, refusal.reply, services.clock.wall()
         )
         try:
-            async with asyncio.timeout(services.final_send_timeout):
+            async with timeout_after(services.final_send_timeout):
                 await send(frame)
         except Exception as error:  # noqa: BLE001 - whatever the host's send raises
             fields: dict[str, object] = {"error": type(error).__name__}
@@ -414,7 +415,7 @@ class Endpoint:
     async def _delivered(self) -> None:
         """Wait until the sessions have sent what they have, for ``final_send_timeout``."""
         try:
-            async with asyncio.timeout(self._services.final_send_timeout):
+            async with timeout_after(self._services.final_send_timeout):
                 for session in self._users.sessions():
                     await session.wait_sent()
         except TimeoutError:

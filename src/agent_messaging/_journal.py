@@ -12,6 +12,7 @@ from agent_messaging._log_access import backoff, note_trouble
 from agent_messaging._messages import MessageType
 from agent_messaging._outbox import ACCEPTED, Receipt
 from agent_messaging._tasks import Tasks
+from agent_messaging._timeouts import timeout_at
 from agent_messaging.eventlog.protocol import APPENDED, EventLog, Lease, LoggedEvent
 
 __all__ = ["Journal"]
@@ -214,7 +215,7 @@ class Journal:
         attempt = 0
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout
-        async with asyncio.timeout_at(deadline):
+        async with timeout_at(deadline):
             while True:
                 try:
                     # Appending the very same again is no error, whatever became of the first try.

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar, cast
 
 from agent_messaging._errors import ErrorCode, EventLogError, RemoteError
 from agent_messaging._log import log, raised_at
+from agent_messaging._timeouts import timeout_at
 
 __all__ = ["asked", "backoff", "note_trouble"]
 
@@ -64,7 +65,7 @@ async def _asked_on(
     deadline = loop.time() + timeout
     attempt = 0
     try:
-        async with asyncio.timeout_at(deadline):
+        async with timeout_at(deadline):
             while True:
                 if begun is None:
                     await asyncio.sleep(backoff(attempt))

@@ -25,6 +25,7 @@ from agent_messaging._events import (
 from agent_messaging._lifecycle import GoldenPathReport, RunState
 from agent_messaging._messages import Message, MessageType
 from agent_messaging._outbox import ACCEPTED
+from agent_messaging._timeouts import timeout_after
 
 __all__ = [
     "NO_METADATA",
@@ -299,7 +300,7 @@ async def execute(
         elif timeout is None:
             result = await cancellation.watch(agent.call(run))
         else:
-            limit = asyncio.timeout(timeout)
+            limit = timeout_after(timeout)
             try:
                 async with limit:
                     result = await cancellation.watch(agent.call(run))

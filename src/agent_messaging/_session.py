@@ -19,6 +19,7 @@ from agent_messaging._session_end import (
     SessionEnd,
     SessionEndReason,
 )
+from agent_messaging._timeouts import timeout_after
 from agent_messaging._users import User
 
 __all__ = ["Session"]
@@ -119,7 +120,7 @@ class Session:
         """Take frames until they, or the session, end; what they raise is a disconnect."""
         try:
             # Its way out, when the session ends while the client is silent.
-            async with asyncio.timeout(None) as scope:
+            async with timeout_after(None) as scope:
                 self.on_end = lambda: scope.reschedule(asyncio.get_running_loop().time())
                 async for frame in frames:
                     await self.receive(frame)
@@ -244,7 +245,7 @@ class Session:
         """See the writer to its end, and have the host close the socket; both bounded."""
         await self.delivery.end_writer()
         if self._close is not None:
-            async with asyncio.timeout(self._services.final_send_timeout):
+            async with timeout_after(self._services.final_send_timeout):
                 await self._close(reason)
 
     # Timers.

@@ -7,6 +7,7 @@ from contextvars import Context
 from typing import Any, Final, TypeVar, final
 
 from agent_messaging._log import log, raised_at
+from agent_messaging._timeouts import timeout_after
 
 __all__ = ["Tasks"]
 
@@ -61,7 +62,7 @@ class Tasks:
         no more.
         """
         try:
-            async with asyncio.timeout(timeout):
+            async with timeout_after(timeout):
                 while self._tasks:
                     self._none_left = asyncio.Event()
                     await self._none_left.wait()
