@@ -208,7 +208,7 @@ def test_the_lifecycle_agrees_with_its_history() -> None:
     LifecycleMachine.ends.clear()
     LifecycleMachine.refusals.clear()
     run_state_machine_as_test(
-        LifecycleMachine, settings=settings(patient, max_examples=200, stateful_step_count=40)
+        LifecycleMachine, settings=settings(patient, max_examples=600, stateful_step_count=40)
     )
     # The machine went everywhere: to each end, and to refusals in each state.
     assert set(LifecycleMachine.ends) >= ENDS
