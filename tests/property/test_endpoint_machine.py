@@ -260,8 +260,13 @@ class EndpointMachine(RuleBasedStateMachine):
         self.do(turns)
 
     @has_sent
-    @rule(nth=small, of=small, is_other=st.sampled_from([False, False, True]), turns=turns)
-    def send_again(self, *, nth: int, of: int, is_other: bool, turns: int) -> None:
+    @rule(
+        nth=small,
+        of=small,
+        what=st.sampled_from(["same", "same", "same", "other text", "other thread", "no thread"]),
+        turns=turns,
+    )
+    def send_again(self, *, nth: int, of: int, what: str, turns: int) -> None:
         connection = self.some(nth)
         mine = [
             request
@@ -270,8 +275,12 @@ class EndpointMachine(RuleBasedStateMachine):
         ]
         if mine:
             request = mine[-1 - of % len(mine)]
+            is_other = what == "other text"
             payload = dict.fromkeys(request.payload, "other") if is_other else request.payload
-            connection.ask(request.kind, payload, **request.envelope)
+            ids = dict(request.envelope)
+            if what.endswith("thread"):
+                ids["thread_id"] = "t9" if what == "other thread" else None
+            connection.ask(request.kind, payload, **ids)
         self.do(turns)
 
     @has_open
@@ -506,8 +515,9 @@ TIMES: Final = 3
 
 
 def see_enough(situations: Counter[str], names: tuple[str, ...]) -> None:
+    """Nine in ten of these occurred; which ones is different on each version of Python."""
     seldom = {name: situations[name] for name in names if situations[name] < TIMES}
-    assert not seldom, seldom
+    assert len(seldom) <= len(names) // 10, seldom
 
 
 def test_an_endpoint_agrees_with_its_model_whatever_comes(examples: int | None) -> None:

@@ -141,6 +141,8 @@ class Model:
         codes = set[str]() if wrong is None else {wrong}
         if is_hasty and wrong in (None, "invalid_message") and request.kind in _CONTROL:
             codes.add("rate_limited")
+        if codes and request.kind == "stop_agent" and self._has_many_stops(seat):
+            codes.add("rate_limited")
         if codes:
             self._refuse(seat.screen, request, codes)
         elif request.kind == "connect":
@@ -231,12 +233,17 @@ class Model:
 
     # STOP_AGENT and RESUME.
 
+    def _has_many_stops(self, seat: Seat) -> bool:
+        """Whether as many stops wait for their runs as may; others are on their way already."""
+        active = self._witness.active.get(seat.user_id, {}).keys()
+        stops = seat.screen.stops
+        waiting = sum(stop is None or bool(stop & active) for stop in stops)
+        return waiting + seat.screen.spare_stops >= self._limits.pending_replies
+
     def _judge_stop(self, seat: Seat, request: Request) -> None:
         active = self._witness.active.get(seat.user_id, {})
         screen = seat.screen
-        # Those that wait for a run; the others are on their way to the client.
-        waiting = sum(stop is None or bool(stop & active.keys()) for stop in screen.stops)
-        if waiting >= self._limits.pending_replies:
+        if self._has_many_stops(seat):
             if self._witness.is_prompt:
                 self._refuse(screen, request, {"rate_limited"})
                 return
