@@ -95,7 +95,7 @@ class Delivery:
         self._replays: dict[Watch, None] = {}
         self._writer: asyncio.Task[None] | None = None
         # Apart from the task: an eager one writes before it is known.
-        self.is_writing = False
+        self.is_writing: bool = False
         self._is_sending = False
         self._sent_at = asyncio.get_running_loop().time()
         self._stall: asyncio.TimerHandle | None = None
