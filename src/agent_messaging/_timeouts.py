@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self, cast
 
@@ -27,7 +28,8 @@ class EarlyTimeout(asyncio.Timeout):  # type: ignore[misc] # pyright: ignore[rep
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await super().__aexit__(kind, error, trace)
+        with suppress(TimeoutError):  # what is raised here is decided below, on every Python
+            await super().__aexit__(kind, error, trace)
         is_cancelled = isinstance(error, asyncio.CancelledError)
         if is_cancelled and self.expired() and self._in.cancelling() <= self._before:
             raise TimeoutError from error
