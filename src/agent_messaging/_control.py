@@ -137,10 +137,14 @@ class ControlLane:
     async def _see_ends(
         self, session: Session, run_ids: Sequence[str], barrier: "_Barrier"
     ) -> None:
-        """Wait for the ends of runs that other owners of the log's have been asked to stop."""
+        """Wait for the ends of runs that their owners have been asked to stop by the log."""
         try:
             for run_id in run_ids:
-                await self._see_end(session.user_id, run_id)
+                run = session.user.find(run_id)
+                if run is None:
+                    await self._see_end(session.user_id, run_id)
+                else:  # one that was being claimed here: its thread is free a little after its end
+                    await run.ended()
         except RemoteError as refusal:
             barrier.give_up()
             self._services.counters.refused(refusal.code)

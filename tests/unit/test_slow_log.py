@@ -7,8 +7,8 @@ import pytest
 
 from agent_messaging import Limits, OutboxFullError, Run
 from support import run
-from support.endpoints import frame, now
-from support.logs import Act, Gate, TroubledLog, appended, site_on, takes, waits_for
+from support.endpoints import frame, now, settle
+from support.logs import FINE, Act, Gate, TroubledLog, appended, site_on, takes, waits_for
 
 SLOW = takes(0.25)
 
@@ -474,5 +474,27 @@ def test_a_user_is_forgotten_when_the_ends_of_the_runs_are_in_the_log() -> None:
             assert log.calls["forget"] == 1
             [finished] = site.finished
             assert await log.inner.find_run("u1", finished.context.run_id) is None
+
+    run(main())
+
+
+def test_behind_stopped_the_thread_is_free_also_if_the_log_had_not_answered_the_claim() -> None:
+    async def main() -> None:
+        log, claims, appends = TroubledLog(), Gate(), Gate()
+        async with site_on(log, thread_policy="reject") as site:
+            client, other = await site.connect(), await site.connect()
+            log.plan("claim", waits_for(claims, answer_alone=True))
+            log.plan("append", FINE, waits_for(appends, answer_alone=True))
+            sending = asyncio.create_task(client.chat("work 9", "m1", "t1"))
+            await settle()
+            await other.stop(thread_id="t1")
+            claims.open()
+            await sending
+            assert await client.heard() == "m1 started, m1 cancelled stopped"
+            assert await other.heard() == "", "STOPPED came while the thread was taken"
+            appends.open()
+            assert await other.heard() == "stopped m1"
+            await other.chat("answer", "m2", "t1")
+            assert await other.heard() == "m2 started, m2 completed"
 
     run(main())
