@@ -477,6 +477,7 @@ ENDS: Final = (
     "cancelled: disconnected",
     "cancelled: shutdown",
     "cancelled: cancelled",
+    "a grace has run out",
     "abandoned",
     "slow consumers",
     "forgotten",

@@ -428,6 +428,8 @@ class World:
             self.situations[history.status] += 1
             return
         self.situations[f"cancelled: {reason}"] += 1
+        if reason == "disconnected" and isinstance(setting.on_disconnect, Grace):
+            self.situations["a grace has run out"] += 1
         is_possible = {
             "stopped": history.run_id in self.model.stopped or not self.witness.is_prompt,
             "replaced": setting.policy == "replace",
