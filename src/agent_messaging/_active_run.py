@@ -97,7 +97,8 @@ class ActiveRun:
         self._outcome = RunOutcome()
         self._task: asyncio.Task[None] | None = None
         self._has_begun = False
-        #: Not as soon as the end is decided: an agent may relay its end, and go on.
+        #: Or is waited for no more. Not as soon as the end is decided: an agent may relay its end,
+        #: and go on.
         self._has_returned = False
         self._is_cancelled = False
         self._is_accepted = False
@@ -168,6 +169,11 @@ class ActiveRun:
         return self._is_accepted
 
     @property
+    def is_ending(self) -> bool:
+        """Whether its agent is done, and its place in the thread still taken."""
+        return self._has_returned and not self.is_ended
+
+    @property
     def info(self) -> ActiveRunInfo:
         """The run at this moment."""
         state: ActiveRunState = "running" if self._is_turn else "queued"
@@ -227,7 +233,6 @@ class ActiveRun:
         self._services.tasks.settle(task)
         if not self.is_ended:
             # Somebody else cancelled it before its first step, and none of its code ran.
-            self._has_returned = True
             self._outcome.reason = self._outcome.reason or "cancelled"
             self._end_from_outside()
 
@@ -247,6 +252,7 @@ class ActiveRun:
 
     def _end_from_outside(self) -> None:
         """Decide the end of a run whose agent never began, or does not return."""
+        self._has_returned = True
         cancel_run(self._run, self._emitter, self._agent, self._outcome)
         self._handler.count_end(self._run, self._outcome)
         if self.journal.is_settled:

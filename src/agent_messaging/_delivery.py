@@ -368,8 +368,9 @@ class Delivery:
         counted = self._services.counters.events_sent
         now = asyncio.get_running_loop().time
         send, encode, active = self._send, watch.encode, watch.active
+        held = page.last_seq if watch.is_held_at(page) else 0
         for kind, payload, seq, timestamp in page.events:
-            if self._replies or (self._ready and not watch.is_live):
+            if seq == held or self._replies or (self._ready and not watch.is_live):
                 break
             self._sent_at = now()
             self._is_sending = True
@@ -408,7 +409,11 @@ class Delivery:
         behind = page.last_seq - watch.cursor
         if watch.active is not None and behind <= _CROWD:
             watch.active.relieve(watch)
-        if behind > 0:  # less than none in a log that went backwards
+        if behind == 1 and watch.active is not None and watch.is_held_at(page):
+            self._replays.pop(watch, None)
+            watch.is_live = True
+            watch.active.on_end(lambda: watch.wake(page.last_seq))
+        elif behind > 0:  # less than none in a log that went backwards
             if watch.is_live:
                 self._ready[watch] = None
         elif page.is_ended:

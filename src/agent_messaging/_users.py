@@ -66,6 +66,11 @@ class OwnedRun(Protocol):
         ...
 
     @property
+    def is_ending(self) -> bool:
+        """Whether its agent is done, and its place in the thread still taken."""
+        ...
+
+    @property
     def info(self) -> ActiveRunInfo:
         """The run at this moment; to be asked once it is accepted."""
         ...

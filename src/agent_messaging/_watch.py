@@ -7,7 +7,7 @@ from agent_messaging._emitter import Encode
 from agent_messaging._session_end import SessionEndReason
 from agent_messaging._users import OwnedRun
 from agent_messaging.dialects.native import NativeRunEncoder
-from agent_messaging.eventlog.protocol import RunStatus
+from agent_messaging.eventlog.protocol import EventPage, RunStatus
 
 __all__ = ["Finish", "Watch"]
 
@@ -75,6 +75,13 @@ class Watch:
     def wake(self, last_seq: int) -> None:
         """The run has events up to ``last_seq``."""
         self._woken(self, last_seq)
+
+    def is_held_at(self, page: EventPage) -> bool:
+        """Whether the run's terminal event is in the log, and its thread not free yet.
+
+        Whoever has read the end of a run may send the next message, which nothing is to refuse.
+        """
+        return page.is_ended and self.active is not None and self.active.is_ending
 
     def lose_log(self) -> None:
         """The run's events can be kept no more."""

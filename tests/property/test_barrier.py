@@ -135,9 +135,8 @@ class Scene:
     def _is_busy(self, thread_id: str) -> bool:
         """Whether the thread has a run, or may be about to have one."""
         world = self._world
-        active = world.witness.active.get(USER, {}).values()
         is_sending = any(tab.waits or tab.busy_with is not None for tab in world.connections)
-        return is_sending or any(run.thread_id == thread_id for run in active)
+        return is_sending or any(run.thread_id == thread_id for run in world.endpoint.runs(USER))
 
     async def _see_answers(self, tab: Connection) -> None:
         """Wait until the client has its answers."""

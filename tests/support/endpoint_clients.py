@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter, deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
@@ -89,6 +89,7 @@ class Screen:
         user_id: whose connection it is.
         witness: knows the events of each run.
         memory: the client's.
+        is_owned: whether the endpoint has a run that has not ended, by its id.
 
     Attributes:
         faults: in words, what no client may be shown.
@@ -100,7 +101,9 @@ class Screen:
         cursors: the last event of each run that it watches, as the endpoint has to know it.
     """
 
-    def __init__(self, user_id: str, witness: Witness, memory: Memory) -> None:
+    def __init__(
+        self, user_id: str, witness: Witness, memory: Memory, is_owned: Callable[[str], bool]
+    ) -> None:
         self.faults: list[str] = []
         self.events: Counter[str] = Counter()
         self.dues: deque[Due] = deque([Due("connection_established")])
@@ -111,6 +114,7 @@ class Screen:
         self._user_id = user_id
         self._witness = witness
         self._memory = memory
+        self._is_owned = is_owned
         self._next: dict[str, int] = {}
         #: How often a run may be shown from its first event: once for each message and retry.
         self._credits: Counter[str] = Counter()
@@ -168,6 +172,8 @@ class Screen:
         self.cursors[run_id] = seq
         self._memory.seen.setdefault(run_id, set()).add(seq)
         if kind in TERMINAL:
+            if self._is_owned(run_id):
+                self._fault("the end of a run which still has its place in the thread", frame)
             del self._next[run_id]
             self.cursors.pop(run_id, None)
 

@@ -300,7 +300,10 @@ class World:
         return connection
 
     def _connection(self, user_id: str, memory: Memory, face: Face, pace: Pace) -> Connection:
-        screen = Screen(user_id, self.witness, memory)
+        def is_owned(run_id: str) -> bool:
+            return any(run.run_id == run_id for run in self.endpoint.runs(user_id))
+
+        screen = Screen(user_id, self.witness, memory, is_owned)
         socket = Socket(screen, Pauses(self.randomness), pace)
         return Connection(self, user_id, memory, socket, face)
 

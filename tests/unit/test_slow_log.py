@@ -490,11 +490,38 @@ def test_behind_stopped_the_thread_is_free_also_if_the_log_had_not_answered_the_
             await other.stop(thread_id="t1")
             claims.open()
             await sending
-            assert await client.heard() == "m1 started, m1 cancelled stopped"
-            assert await other.heard() == "", "STOPPED came while the thread was taken"
+            assert await client.heard() == "m1 started"
+            assert await other.heard() == ""
             appends.open()
             assert await other.heard() == "stopped m1"
             await other.chat("answer", "m2", "t1")
             assert await other.heard() == "m2 started, m2 completed"
+
+    run(main())
+
+
+@pytest.mark.parametrize("resumes", [False, True])
+@pytest.mark.parametrize("act", ["answer", "work 1"])
+def test_whoever_has_read_the_end_of_a_run_finds_its_thread_free(act: str, resumes: bool) -> None:
+    async def main() -> None:
+        log, appends = TroubledLog(), Gate()
+        async with site_on(log, thread_policy="reject") as site:
+            client, other = await site.connect(), await site.connect()
+            log.plan("append", FINE, waits_for(appends, answer_alone=True))
+            await client.chat(act, "m1", "t1")
+            await asyncio.sleep(2.0)
+            if resumes:  # after which the end is the next to come, of a replay
+                client = other
+                await client.resume(thread_id="t1")
+                assert await client.heard() == "resumed m1 1-2 completed, m1 started"
+            else:
+                assert await client.heard() == "m1 started"
+            page = await log.inner.read("u1", site.run_id("m1"), after=0, limit=9)
+            assert page is not None
+            assert page.is_ended
+            appends.open()
+            assert await client.heard() == "m1 completed"
+            await client.chat("answer", "m2", "t1")
+            assert await client.heard() == "m2 started, m2 completed"
 
     run(main())
