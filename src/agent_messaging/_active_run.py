@@ -19,7 +19,10 @@ from agent_messaging._services import Services
 from agent_messaging._users import User, Watcher
 from agent_messaging.eventlog.protocol import Lease, LoggedEvent
 
-__all__ = ["ActiveRun"]
+__all__ = ["MARK_SECONDS", "ActiveRun"]
+
+#: Seconds for which it counts that a session elsewhere watches a run.
+MARK_SECONDS: Final = 15.0
 
 _logger: Final = logging.getLogger("agent_messaging.endpoint")
 
@@ -107,7 +110,8 @@ class ActiveRun:
         self._watches: dict[Watcher, None] = {}
         #: Those of them that fall behind.
         self._crowding: set[Watcher] = set()
-        #: When the last grace is over that a session which was too slow has left it.
+        #: When the last grace is over that a session which was too slow has left it, and when
+        #: sessions elsewhere are to have said again that they watch it.
         self._kept_until = 0.0
         self._delivered = 0
         #: One at a time: until the run is cancelled for nobody, until its agent is abandoned,
@@ -325,10 +329,20 @@ class ActiveRun:
         """A session watches no more; the run goes on for ``grace`` seconds at least."""
         self._watches.pop(watch, None)
         self.relieve(watch)
-        if grace:
-            self._kept_until = asyncio.get_running_loop().time() + grace
+        self._keep(grace)
         if not self._watches:
             self._unwatched()
+
+    def watched_elsewhere(self) -> None:
+        """Sessions of another endpoint watch it; they say so again and again while they do."""
+        self._keep(MARK_SECONDS)
+        if not self._watches:
+            self._unwatched()
+
+    def _keep(self, seconds: float) -> None:
+        if seconds:
+            until = asyncio.get_running_loop().time() + seconds
+            self._kept_until = max(self._kept_until, until)
 
     def crowd(self, watch: Watcher) -> None:
         """A session that watches falls behind: leave it some turns of the loop."""

@@ -132,7 +132,9 @@ class ControlLane:
 
     async def _ask_to_stop(self, user_id: str, run_id: str) -> bool:
         services = self._services
-        return await asked(lambda: services.log.request_stop(user_id, run_id), services.log_timeout)
+        return await asked(
+            lambda: services.log.notify(user_id, run_id, "stop"), services.log_timeout
+        )
 
     async def _see_ends(
         self, session: Session, run_ids: Sequence[str], barrier: "_Barrier"

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterable, Callable, Mapping
 from types import TracebackType
-from typing import Final, Self, final
+from typing import Final, Self, assert_never, final
 
 from typing_extensions import Buffer
 
@@ -30,7 +30,7 @@ from agent_messaging._timeouts import timeout_after
 from agent_messaging._users import User, Users
 from agent_messaging.dialects.native import NativeDialect
 from agent_messaging.eventlog.memory import MemoryEventLog
-from agent_messaging.eventlog.protocol import EventLog
+from agent_messaging.eventlog.protocol import EventLog, Notice
 
 __all__ = ["Endpoint"]
 
@@ -137,13 +137,13 @@ class Endpoint:
         self._control = ControlLane(self._services)
         self._intake = Intake(self._services, handler, self._control, new_id, self._owner)
         self._users = Users(limits)
-        self._unfollow_stops: Callable[[], None] | None = None
+        self._unfollow_notices: Callable[[], None] | None = None
         self._is_closed = False
 
     async def __aenter__(self) -> Self:
-        if self._unfollow_stops is not None:
+        if self._unfollow_notices is not None:
             raise ConfigurationError("an endpoint is entered once")
-        self._unfollow_stops = self._services.log.follow_stops(self._owner, self._stop)
+        self._unfollow_notices = self._services.log.follow_notices(self._owner, self._told)
         return self
 
     async def __aexit__(
@@ -337,7 +337,7 @@ class Endpoint:
         return as_transport(websocket)
 
     def _check_entered(self) -> None:
-        if self._unfollow_stops is None:
+        if self._unfollow_notices is None:
             raise ConfigurationError(
                 "enter the endpoint first: async with Endpoint(...) as endpoint"
             )
@@ -393,13 +393,20 @@ class Endpoint:
             fields: dict[str, object] = {"error": type(error).__name__}
             log_event(_logger, logging.INFO, "transport_failed", fields)
 
-    def _stop(self, user_id: str, run_id: str) -> None:
-        """Another endpoint over the same log was asked to stop one of our runs."""
+    def _told(self, user_id: str, run_id: str, notice: Notice) -> None:
+        """Another endpoint over the same log has something to say of one of our runs."""
         user = self._users.get(user_id)
         # Others may see its claim in the log before this endpoint has its answer.
         run = None if user is None else user.find(run_id)
-        if run is not None:
-            run.cancel("stopped")
+        if run is None:
+            return
+        match notice:
+            case "stop":
+                run.cancel("stopped")
+            case "watched":
+                run.watched_elsewhere()
+            case _:
+                assert_never(notice)
 
     async def _calls_ended(self, *, are_cancelled: bool) -> None:
         """Wait for the host's own handlers."""
@@ -430,7 +437,7 @@ class Endpoint:
         await services.tasks.join(
             services.cancel_grace + services.log_timeout + 3 * services.final_send_timeout
         )
-        if self._unfollow_stops is not None:
-            self._unfollow_stops()
+        if self._unfollow_notices is not None:
+            self._unfollow_notices()
         if self._own_log is not None:
             await self._own_log.aclose()

@@ -103,6 +103,10 @@ class OwnedRun(Protocol):
         """A session watches no more; the run goes on for ``grace`` seconds at least."""
         ...
 
+    def watched_elsewhere(self) -> None:
+        """Sessions of another endpoint watch it; they say so again and again while they do."""
+        ...
+
     def delivered(self, kind: MessageType, seq: int) -> None:
         """A session's transport accepted an event."""
         ...

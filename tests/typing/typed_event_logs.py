@@ -13,6 +13,7 @@ from agent_messaging import (
     LoggedEvent,
     MemoryEventLog,
     MessageType,
+    Notice,
     RunRecord,
     RunStatus,
     TakenRun,
@@ -51,10 +52,12 @@ class DerivesNothing:
     def follow(self, user_id: str, run_id: str, wake: Callable[[int], None]) -> Callable[[], None]:
         return print
 
-    async def request_stop(self, user_id: str, run_id: str) -> bool:
+    async def notify(self, user_id: str, run_id: str, notice: Notice) -> bool:
         return False
 
-    def follow_stops(self, owner: str, stop: Callable[[str, str], None]) -> Callable[[], None]:
+    def follow_notices(
+        self, owner: str, tell: Callable[[str, str, Notice], None]
+    ) -> Callable[[], None]:
         return print
 
     async def renew(self, leases: Sequence[Lease], lease_seconds: float) -> list[Lease]:
@@ -96,8 +99,8 @@ class CannotForget:
     find_run = DerivesNothing.find_run
     runs = DerivesNothing.runs
     follow = DerivesNothing.follow
-    request_stop = DerivesNothing.request_stop
-    follow_stops = DerivesNothing.follow_stops
+    notify = DerivesNothing.notify
+    follow_notices = DerivesNothing.follow_notices
     renew = DerivesNothing.renew
     take_expired = DerivesNothing.take_expired
     aclose = DerivesNothing.aclose
@@ -130,8 +133,8 @@ async def what_a_log_gives(log: EventLog, lease: Lease) -> None:
     assert_type(await log.read("u1", "r1", after=0, limit=10), EventPage | None)
     assert_type(log.append(lease, ()), Awaitable[None])
     assert_type(log.follow("u1", "r1", print), Callable[[], None])
-    assert_type(log.follow_stops("o", print), Callable[[], None])
-    assert_type(await log.request_stop("u1", "r1"), bool)
+    assert_type(log.follow_notices("o", print), Callable[[], None])
+    assert_type(await log.notify("u1", "r1", "stop"), bool)
     assert_type(await log.renew([lease], 30), Sequence[Lease])
     assert_type(await log.take_expired("o", 30, limit=10), Sequence[TakenRun])
     assert_type(await log.forget("u1"), None)

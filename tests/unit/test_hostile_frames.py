@@ -468,7 +468,7 @@ def test_a_stop_of_a_client_that_is_gone_waits_for_no_other_workers_run() -> Non
     async def main() -> None:
         log = TroubledLog()
         await claimed_elsewhere(log.inner, "r")
-        log.always("request_stop", takes(5.0))
+        log.always("notify", takes(5.0))
         async with site_on(log) as site:
             client = await site.connect()
             stopping = asyncio.create_task(

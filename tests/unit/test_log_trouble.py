@@ -435,7 +435,7 @@ def test_a_session_that_cannot_read_is_told_and_the_others_go_on(act: Act) -> No
         ("runs", "resume", {"thread_id": "t1"}),
         ("find_run", "resume", {"after": {"r1": 0}}),
         ("runs", "stop_agent", {"thread_id": "t1"}),
-        ("request_stop", "stop_agent", {"run_id": "r1"}),
+        ("notify", "stop_agent", {"run_id": "r1"}),
     ],
 )
 def test_what_the_log_cannot_tell_is_refused_and_the_session_goes_on(
@@ -460,14 +460,14 @@ def test_what_the_log_cannot_tell_is_refused_and_the_session_goes_on(
     run(main())
 
 
-@pytest.mark.parametrize("method", ["runs", "find_run", "request_stop"])
+@pytest.mark.parametrize("method", ["runs", "find_run", "notify"])
 def test_the_control_lane_asks_again(method: str) -> None:
     async def main() -> None:
         log = TroubledLog()
         log.plan(method, fails(), fails())
         async with site_on(log) as site:
             client = await site.connect()
-            if method == "request_stop":
+            if method == "notify":
                 await client.stop(run_id="r1")
                 assert await client.heard() == "stopped nothing"
             else:

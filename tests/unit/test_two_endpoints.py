@@ -235,7 +235,7 @@ def test_a_stop_of_a_run_whose_owner_is_gone_holds_up_nothing_and_ends_with_the_
     run(main())
 
 
-@pytest.mark.parametrize("method", ["runs", "request_stop"])
+@pytest.mark.parametrize("method", ["runs", "notify"])
 def test_a_session_that_ends_while_the_log_is_asked_for_a_stop_waits_for_nothing(
     method: str,
 ) -> None:

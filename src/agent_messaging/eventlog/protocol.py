@@ -1,4 +1,4 @@
-"""What an event log promises: claims, fenced appends, reads, wake-ups, stop requests, leases."""
+"""What an event log promises: claims, fenced appends, reads, wake-ups, notices, leases."""
 
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias, cast, final
@@ -12,6 +12,7 @@ __all__ = [
     "EventPage",
     "Lease",
     "LoggedEvent",
+    "Notice",
     "RunRecord",
     "RunStatus",
     "TakenRun",
@@ -19,6 +20,9 @@ __all__ = [
 
 #: Where a run is, as its last event says; ``queued`` before its first.
 RunStatus: TypeAlias = Literal["queued", "running", "completed", "failed", "cancelled"]
+
+#: What a run's owner may be told by others: to stop it, or that sessions elsewhere watch it.
+Notice: TypeAlias = Literal["stop", "watched"]
 
 _ENDED: Final = ("completed", "failed", "cancelled")
 
@@ -194,12 +198,21 @@ class EventLog(Protocol):
         """
         ...
 
-    async def request_stop(self, user_id: str, run_id: str) -> bool:
-        """Tell the owner of a run to stop it; whether there is such a run that has not ended."""
+    async def notify(self, user_id: str, run_id: str, notice: Notice) -> bool:
+        """Tell the owner of a run something; whether there is such a run that has not ended.
+
+        A notice is not kept: an owner that is gone, or does not listen, never hears of it.
+        """
         ...
 
-    def follow_stops(self, owner: str, stop: Callable[[str, str], None]) -> Callable[[], None]:
-        """Have ``stop`` called for each stop requested of the owner's runs: user id, run id."""
+    def follow_notices(
+        self, owner: str, tell: Callable[[str, str, Notice], None]
+    ) -> Callable[[], None]:
+        """Have ``tell`` called for each notice of the owner's runs: user id, run id, notice.
+
+        In the event loop, and soon, until what is returned is called; that may be called twice,
+        and after `aclose`. ``tell`` raises nothing.
+        """
         ...
 
     async def renew(self, leases: Sequence[Lease], lease_seconds: float) -> Sequence[Lease]:
