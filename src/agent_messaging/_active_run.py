@@ -175,7 +175,8 @@ class ActiveRun:
     @property
     def is_ending(self) -> bool:
         """Whether its agent is done, and its place in the thread still taken."""
-        return self._has_returned and not self.is_ended
+        is_done = self._has_returned or (self._is_decided and not self._emitter.has_relayed_end)
+        return is_done and not self.is_ended
 
     @property
     def info(self) -> ActiveRunInfo:

@@ -92,6 +92,7 @@ class RunEmitter:
         "_sink",
         "_started_at",
         "_statistics",
+        "has_relayed_end",
         "lifecycle",
         "relayed_code",
     )
@@ -105,6 +106,8 @@ class RunEmitter:
         clock: Clock,
     ) -> None:
         self.lifecycle: Final[RunLifecycle] = RunLifecycle()
+        #: Whether the agent relayed the end; it may go on all the same.
+        self.has_relayed_end: bool = False
         #: The code of a relayed failure.
         self.relayed_code: str | None = None
         self._encode: Encode[Any] = encode
@@ -169,6 +172,7 @@ class RunEmitter:
         text = self._dialect.encode_payload(payload)
         if kind in _TERMINAL and self.lifecycle.state is RunState.RUNNING:
             self._interrupt_tools()
+            self.has_relayed_end = True
             code = payload.get("code")
             self.relayed_code = code if kind is _FAILED and isinstance(code, str) else None
         posted = self._post(kind, text, tool_call_id, str(payload.get("tool_name", "")))

@@ -528,10 +528,10 @@ def test_an_endpoint_agrees_with_its_model_whatever_comes(examples: int | None) 
 def test_an_endpoint_holds_its_promises_over_a_log_that_takes_its_time(
     examples: int | None,
 ) -> None:
-    see_enough(explore("slow", 200, examples), ENDS)
+    see_enough(explore("slow", 300, examples), ENDS)
 
 
 def test_an_endpoint_holds_its_promises_over_a_log_that_raises_now_and_then(
     examples: int | None,
 ) -> None:
-    see_enough(explore("troubled", 150, examples), ENDS)
+    see_enough(explore("troubled", 300, examples), ENDS)
