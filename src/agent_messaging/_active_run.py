@@ -19,10 +19,7 @@ from agent_messaging._services import Services
 from agent_messaging._users import User, Watcher
 from agent_messaging.eventlog.protocol import Lease, LoggedEvent
 
-__all__ = ["MARK_SECONDS", "ActiveRun"]
-
-#: Seconds for which it counts that a session elsewhere watches a run.
-MARK_SECONDS: Final = 15.0
+__all__ = ["ActiveRun"]
 
 _logger: Final = logging.getLogger("agent_messaging.endpoint")
 
@@ -177,6 +174,16 @@ class ActiveRun:
         """Whether its agent is done, and its place in the thread still taken."""
         is_done = self._has_returned or (self._is_decided and not self._emitter.has_relayed_end)
         return is_done and not self.is_ended
+
+    @property
+    def needs_lease(self) -> bool:
+        """Whether it is still to be written to the log, and may be."""
+        return not (self.is_ended or self.is_ending or self.journal.failed)
+
+    def lose_lease(self) -> None:
+        """It is another owner's by now, or was forgotten: end the agent, and write nothing more."""
+        if self.needs_lease:
+            self.journal.lose()
 
     @property
     def info(self) -> ActiveRunInfo:
@@ -336,7 +343,7 @@ class ActiveRun:
 
     def watched_elsewhere(self) -> None:
         """Sessions of another endpoint watch it; they say so again and again while they do."""
-        self._keep(MARK_SECONDS)
+        self._keep(self._services.lease_seconds)
         if not self._watches:
             self._unwatched()
 

@@ -1,18 +1,18 @@
 """What one connection is sent: answers, live runs, replays; by the one writer to its socket."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextvars import copy_context
 from typing import Final, NamedTuple, TypeAlias, final
 
-from agent_messaging._errors import EventLogError, RemoteError
+from agent_messaging._errors import RemoteError
 from agent_messaging._log_access import asked
 from agent_messaging._messages import MessageType
 from agent_messaging._outbox import Transport
 from agent_messaging._services import Services
 from agent_messaging._users import OwnedRun
 from agent_messaging._watch import Finish, Watch
-from agent_messaging.eventlog.protocol import EventPage, RunRecord
+from agent_messaging.eventlog.protocol import ENDED, EventPage, RunRecord
 
 __all__ = ["Delivery"]
 
@@ -60,6 +60,7 @@ class Delivery:
         "_variables",
         "_watches",
         "_writer",
+        "elsewhere",
         "finish",
         "is_closed",
         "is_writing",
@@ -74,12 +75,15 @@ class Delivery:
         send: Transport,
         finish: Finish,
         quiet: Callable[[], None],
+        elsewhere: Callable[[str], None],
     ) -> None:
         self.user_id: Final = user_id
         #: Ends the session.
         self.finish: Final = finish
         #: Told each time that there is nothing to send.
         self.quiet: Final = quiet
+        #: Told of each run that is watched and is another owner's.
+        self.elsewhere: Final = elsewhere
         self.is_closed: bool = False
         self._services = services
         self._send = send
@@ -137,9 +141,9 @@ class Delivery:
     # Runs.
 
     @property
-    def has_watches(self) -> bool:
-        """Whether any run is watched."""
-        return bool(self._watches)
+    def watches(self) -> Collection[Watch]:
+        """The runs that are watched."""
+        return self._watches.values()
 
     @property
     def is_quiet(self) -> bool:
@@ -193,6 +197,8 @@ class Delivery:
         if active is not None:
             watch.active = active
             active.join(watch)
+        elif watch.status not in ENDED:
+            self.elsewhere(watch.run_id)
         watch.unfollow = self._services.log.follow(self.user_id, watch.run_id, watch.wake)
 
     def cursor(self, run_id: str) -> int:
@@ -362,7 +368,7 @@ class Delivery:
         page = await self._read(watch)
         if self._watches.get(watch.run_id) is not watch:
             return  # the session has ended meanwhile
-        if page is None or watch.cursor + 1 < page.first_seq <= page.last_seq + 1:
+        if page is None or watch.cursor + 1 < page.first_seq:
             self._tell_eviction(watch, page)
             return
         counted = self._services.counters.events_sent
@@ -390,18 +396,14 @@ class Delivery:
 
     async def _read(self, watch: Watch) -> EventPage | None:
         try:
-            return await asked(lambda: self._page(watch), self._services.log_timeout)
+            event_log = self._services.log
+            page = await asked(lambda: watch.read(event_log, _PAGE), self._services.log_timeout)
+            if page is None or not watch.is_ahead_of(page):
+                return page
         except RemoteError:
-            self.finish("log_unavailable")
-            return None
-
-    async def _page(self, watch: Watch) -> EventPage | None:
-        cursor = watch.cursor
-        page = await self._services.log.read(self.user_id, watch.run_id, after=cursor, limit=_PAGE)
-        if page is None or page.events or not cursor < page.last_seq >= page.first_seq:
-            return page
-        # It would be read over and over.
-        raise EventLogError("the log lacks events that it says it has")
+            pass
+        self.finish("log_unavailable")
+        return None
 
     def _go_on(self, watch: Watch, page: EventPage) -> None:
         """Read on, wait to be woken, or watch the run no more."""
@@ -413,7 +415,7 @@ class Delivery:
             self._replays.pop(watch, None)
             watch.is_live = True
             watch.active.on_end(lambda: watch.wake(page.last_seq))
-        elif behind > 0:  # less than none in a log that went backwards
+        elif behind > 0:
             if watch.is_live:
                 self._ready[watch] = None
         elif page.is_ended:

@@ -4,11 +4,11 @@ import asyncio
 import logging
 from collections.abc import AsyncIterable, Callable, Mapping
 from types import TracebackType
-from typing import Final, Self, assert_never, final
+from typing import Final, Self, final
 
 from typing_extensions import Buffer
 
-from agent_messaging._checks import check_seconds, check_user, check_word
+from agent_messaging._checks import check_seconds, check_user
 from agent_messaging._control import ControlLane
 from agent_messaging._emitter import Clock
 from agent_messaging._endpoint_stats import ActiveRunInfo, EndpointStats, UserStats
@@ -20,13 +20,14 @@ from agent_messaging._limits import DEFAULT_LIMITS, Limits
 from agent_messaging._log import log as log_event
 from agent_messaging._messages import MessageType
 from agent_messaging._outbox import Transport, WebSocketLike, as_transport
-from agent_messaging._policies import Grace, OnDisconnect, SlowConsumers, ThreadPolicy
+from agent_messaging._policies import OnDisconnect, SlowConsumers, ThreadPolicy
 from agent_messaging._run import NO_METADATA
 from agent_messaging._services import Services
 from agent_messaging._session import Session
 from agent_messaging._session_end import CloseCallback, SessionEnd
 from agent_messaging._stream import Stream, StreamTransport
 from agent_messaging._timeouts import timeout_after
+from agent_messaging._upkeep import Upkeep
 from agent_messaging._users import User, Users
 from agent_messaging.dialects.native import NativeDialect
 from agent_messaging.eventlog.memory import MemoryEventLog
@@ -66,6 +67,9 @@ class Endpoint:
         heartbeat: seconds of silence after which a session is sent a heartbeat; None for none.
         drain_timeout: seconds that leaving the endpoint waits for runs before it cancels them.
         log_timeout: seconds for which the log is asked again when it cannot answer.
+        lease_seconds: seconds for which a run is this endpoint's without a renewal; three go into
+            them. If the process dies, another endpoint over the same log, or the next process,
+            ends its runs as ``interrupted`` that long afterwards.
         clock: where the times on the wire come from.
         new_id: makes thread, run, message and connection ids.
 
@@ -91,6 +95,7 @@ class Endpoint:
         heartbeat: float | None = 25.0,
         drain_timeout: float = 30.0,
         log_timeout: float = 10.0,
+        lease_seconds: float = 30.0,
         clock: Clock | None = None,
         new_id: Callable[[], str] = new_id,
     ) -> None:
@@ -98,22 +103,6 @@ class Endpoint:
             raise ConfigurationError(
                 f"a handler is an AgentMessageHandler or a MessageRouter, not {handler!r}"
             )
-        check_word("thread_policy", thread_policy, ("queue", "reject", "replace", "parallel"))
-        check_word("slow_consumers", slow_consumers, ("end", "wait"))
-        if not isinstance(on_disconnect, Grace):
-            check_word("on_disconnect", on_disconnect, ("cancel", "detach"))
-        seconds = {
-            "cancel_grace": cancel_grace,
-            "slow_consumer_grace": slow_consumer_grace,
-            "send_timeout": send_timeout,
-            "final_send_timeout": final_send_timeout,
-            "idle_timeout": 1.0 if idle_timeout is None else idle_timeout,
-            "heartbeat": 1.0 if heartbeat is None else heartbeat,
-            "drain_timeout": drain_timeout,
-            "log_timeout": log_timeout,
-        }
-        for name, value in seconds.items():
-            check_seconds(name, value)
         self._own_log = MemoryEventLog() if log is None else None
         self._services = Services(
             log=log or self._own_log or MemoryEventLog(),
@@ -130,13 +119,16 @@ class Endpoint:
             idle_timeout=idle_timeout,
             heartbeat=heartbeat,
             log_timeout=log_timeout,
+            lease_seconds=lease_seconds,
         )
+        check_seconds("drain_timeout", drain_timeout)
         self._drain_timeout = drain_timeout
         self._new_id = new_id
         self._owner = made_id(new_id)
         self._control = ControlLane(self._services)
         self._intake = Intake(self._services, handler, self._control, new_id, self._owner)
         self._users = Users(limits)
+        self._upkeep = Upkeep(self._services, self._users, self._owner)
         self._unfollow_notices: Callable[[], None] | None = None
         self._is_closed = False
 
@@ -144,6 +136,8 @@ class Endpoint:
         if self._unfollow_notices is not None:
             raise ConfigurationError("an endpoint is entered once")
         self._unfollow_notices = self._services.log.follow_notices(self._owner, self._told)
+        if self._own_log is None:  # nobody else has runs in a log that nobody else has
+            self._upkeep.start()
         return self
 
     async def __aexit__(
@@ -306,6 +300,18 @@ class Endpoint:
             await user.runs_ended()
         await self._services.log.forget(user_id)
 
+    async def recover(self) -> int:
+        """End the runs whose owners are gone, as ``interrupted``; how many that were.
+
+        An endpoint does so by itself, several times in ``lease_seconds``; a run counts as left
+        once its lease has expired. Idempotent: each run is ended once, whoever looks for it.
+
+        Raises:
+            EventLogError: the log cannot do that now; calling this again is sound.
+        """
+        self._check_entered()
+        return await self._upkeep.recover()
+
     # What operators see.
 
     def stats(self) -> EndpointStats:
@@ -400,13 +406,10 @@ class Endpoint:
         run = None if user is None else user.find(run_id)
         if run is None:
             return
-        match notice:
-            case "stop":
-                run.cancel("stopped")
-            case "watched":
-                run.watched_elsewhere()
-            case _:
-                assert_never(notice)
+        if notice == "stop":
+            run.cancel("stopped")
+        else:
+            run.watched_elsewhere()
 
     async def _calls_ended(self, *, are_cancelled: bool) -> None:
         """Wait for the host's own handlers."""
@@ -434,9 +437,12 @@ class Endpoint:
             session.finish("shutdown")
         self._users.cancel("shutdown")
         services = self._services
-        await services.tasks.join(
-            services.cancel_grace + services.log_timeout + 3 * services.final_send_timeout
-        )
+        try:
+            await services.tasks.join(
+                services.cancel_grace + services.log_timeout + 3 * services.final_send_timeout
+            )
+        finally:
+            await self._upkeep.stop()
         if self._unfollow_notices is not None:
             self._unfollow_notices()
         if self._own_log is not None:

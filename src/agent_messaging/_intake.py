@@ -34,9 +34,6 @@ __all__ = ["Intake"]
 
 _logger: Final = logging.getLogger("agent_messaging.endpoint")
 
-#: Seconds that a claimed run is its owner's without a renewal.
-_LEASE: Final = 30.0
-
 
 class _Request(NamedTuple):
     """A message that is to become a run."""
@@ -205,7 +202,7 @@ class Intake:
                 message_id=context.message_id,
                 digest=request.digest,
                 owner=self._owner,
-                lease_seconds=_LEASE,
+                lease_seconds=services.lease_seconds,
             ),
             services.log_timeout,
             request.message.message_id,

@@ -4,13 +4,15 @@ import asyncio
 import logging
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import suppress
 from typing import Any, Final, TypeVar, cast
 
 from agent_messaging._errors import ErrorCode, EventLogError, RemoteError
 from agent_messaging._log import log, raised_at
 from agent_messaging._timeouts import timeout_at
+from agent_messaging.eventlog.protocol import EventLog
 
-__all__ = ["asked", "backoff", "note_trouble"]
+__all__ = ["asked", "backoff", "note_trouble", "tell_watched"]
 
 _logger: Final = logging.getLogger("agent_messaging.endpoint")
 
@@ -53,6 +55,12 @@ async def asked(
     except Exception as error:  # noqa: BLE001 - a log of the host's may raise anything
         note_trouble(error)
     return await _asked_on(ask, begun, timeout, message_id)
+
+
+async def tell_watched(event_log: EventLog, user_id: str, run_id: str, timeout: float) -> None:
+    """Tell the owner of a run that it is watched here, if the log takes that in time."""
+    with suppress(RemoteError):
+        await asked(lambda: event_log.notify(user_id, run_id, "watched"), timeout)
 
 
 async def _asked_on(

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterator, Mapping
 from typing import Any, Final, TypeAlias, final
 
 from typing_extensions import Buffer
@@ -10,6 +10,7 @@ from typing_extensions import Buffer
 from agent_messaging._delivery import Delivery
 from agent_messaging._errors import RemoteError, TransportError
 from agent_messaging._log import log, raised_at
+from agent_messaging._log_access import tell_watched
 from agent_messaging._messages import MessageType
 from agent_messaging._outbox import Transport
 from agent_messaging._services import Services
@@ -81,7 +82,7 @@ class Session:
         self.end: SessionEnd | None = None
         #: What goes out.
         self.delivery: Final = Delivery(
-            services, user.user_id, send, self.finish, self._end_if_quiet
+            services, user.user_id, send, self.finish, self._end_if_quiet, self._tell_owner
         )
         #: The thread of messages that name none: the first that the session used.
         self.thread_id: str | None = None
@@ -146,6 +147,10 @@ class Session:
         self.finish("disconnected")
         await self.delivery.wait_sent()
 
+    def watched_elsewhere(self) -> Iterator[str]:
+        """The runs of other owners that it watches."""
+        return (watch.run_id for watch in self.delivery.watches if watch.active is None)
+
     async def wait_sent(self) -> None:
         """Wait until there is nothing to send."""
         await self.delivery.wait_sent()
@@ -188,6 +193,12 @@ class Session:
         )
         if not await accepted:
             raise TransportError("the session has ended")
+
+    def _tell_owner(self, run_id: str) -> None:
+        """Tell a run's owner that it is watched, who may be about to end it for want of that."""
+        services = self._services
+        telling = tell_watched(services.log, self.user_id, run_id, services.log_timeout)
+        services.tasks.spawn(telling, f"watch {run_id}")
 
     # Its end.
 
@@ -272,7 +283,7 @@ class Session:
 
     def _be_idle(self) -> None:
         """End a session of which nothing was heard, and which has nothing to wait for."""
-        if self.delivery.has_watches:
+        if self.delivery.watches:
             self._await_frame()
         else:
             self.finish("idle")

@@ -34,9 +34,9 @@ ROOMS = (
     ("_endpoint_stats", "_log_access", "_policies", "_session_end", "_tasks"),
     ("_services", "_users"),
     ("_journal", "_watch"),
-    ("_active_run", "_delivery"),
+    ("_active_run", "_delivery", "_recovery"),
     ("_session",),
-    ("_control", "_stream"),
+    ("_control", "_stream", "_upkeep"),
     ("_intake",),
     ("_endpoint",),
     ("",),  # the package root

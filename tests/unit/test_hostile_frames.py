@@ -266,17 +266,18 @@ def test_the_largest_numbers_that_are_taken_do_no_harm() -> None:
     assert resumed["payload"] == {"runs": []}
 
 
-def test_a_cursor_beyond_the_end_of_a_run_brings_nothing() -> None:
+def test_a_cursor_beyond_the_end_of_a_run_brings_the_run_again() -> None:
     async def main() -> list[Json]:
         async with Site(limits=NO_RATES) as site:
             client = await site.connect()
             await client.chat("answer", "m")
             await client.send("resume", {"after": {site.run_id("m"): int("9" * 128)}})
-            return client.frames[-1:]
+            return client.frames[-3:]
 
-    [resumed] = run(main())
+    resumed, *events = run(main())
     [told] = resumed["payload"]["runs"]
-    assert (told["from_seq"], told["to_seq"], told["evicted"]) == (3, 2, False)
+    assert (told["from_seq"], told["to_seq"], told["evicted"]) == (1, 2, True)
+    assert [event["seq"] for event in events] == [1, 2]
 
 
 def test_keys_of_the_envelope_within_a_payload_change_nothing() -> None:

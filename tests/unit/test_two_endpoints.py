@@ -51,7 +51,7 @@ def test_a_run_may_be_resumed_at_the_other() -> None:
             await asyncio.sleep(10.0)
             assert told(there, sites[0]) == ["resumed m1 1-1 running", "m1 started", "m1 completed"]
             assert sites[1].endpoint.stats()["runs_accepted"] == 0
-            assert not there.session.delivery.has_watches
+            assert not there.session.delivery.watches
 
     run(main())
 

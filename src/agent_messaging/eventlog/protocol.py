@@ -8,6 +8,7 @@ from agent_messaging._records import record
 
 __all__ = [
     "APPENDED",
+    "ENDED",
     "EventLog",
     "EventPage",
     "Lease",
@@ -24,7 +25,8 @@ RunStatus: TypeAlias = Literal["queued", "running", "completed", "failed", "canc
 #: What a run's owner may be told by others: to stop it, or that sessions elsewhere watch it.
 Notice: TypeAlias = Literal["stop", "watched"]
 
-_ENDED: Final = ("completed", "failed", "cancelled")
+#: The statuses of runs whose terminal event was appended.
+ENDED: Final = ("completed", "failed", "cancelled")
 
 
 @final
@@ -70,7 +72,7 @@ class RunRecord:
     @property
     def is_ended(self) -> bool:
         """Whether its terminal event was appended."""
-        return self.status in _ENDED
+        return self.status in ENDED
 
 
 @final
@@ -110,7 +112,7 @@ class EventPage(NamedTuple):
     @property
     def is_ended(self) -> bool:
         """Whether the last event is the run's terminal event."""
-        return self.status in _ENDED
+        return self.status in ENDED
 
 
 class _Appended:
