@@ -501,6 +501,7 @@ EXACTLY: Final = (
     "resumed: completed",
     "resumed: watched",
     "resumed: evicted",
+    "resumed: beyond",
     "refused: rate_limited",
     "refused: shutting_down",
     "refused: too_many_runs",
