@@ -40,7 +40,10 @@ ROOMS = (
     ("_intake",),
     ("_endpoint",),
     ("",),  # the package root
-    ("compat",),
+    ("compat", "eventlog._redis_client", "eventlog._redis_keys", "eventlog._redis_scripts"),
+    ("eventlog._redis_answers", "eventlog._redis_calls"),
+    ("eventlog._redis_readers",),
+    ("eventlog.redis_streams",),
     ("_cli_streams", "_cli_text", "_demo"),
     ("_cli",),
     ("__main__",),

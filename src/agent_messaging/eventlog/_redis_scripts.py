@@ -1,0 +1,354 @@
+"""What a log does in Redis in one step each: Lua scripts, which run on the server.
+
+A user's runs are a hash. A run has two fields in it, a message and a thread one each; names are
+encoded, and hold no space:
+
+::
+
+    s<run>      last_seq status token owner
+    r<run>      thread message digest before    (before: the thread's run before this one)
+    c<message>  run
+    t<thread>   run                             (the thread's newest)
+
+The keys of every script are of one shard. Those that do the same for several runs get keys and
+arguments for each behind those for all, and answer with a list. What may be refused for lack of
+memory comes first in each, since a server looks at that before the first thing written alone.
+"""
+
+import hashlib
+from typing import Final, final
+
+__all__ = [
+    "APPEND",
+    "CLAIM",
+    "EXPIRED",
+    "FIND",
+    "FORGET",
+    "LAST",
+    "LOOK",
+    "READ",
+    "RENEW",
+    "RUNS",
+    "TAKE",
+    "TELL",
+    "THREAD",
+    "Script",
+]
+
+
+@final
+class Script:
+    """One script.
+
+    Attributes:
+        name: what it does, for messages.
+        text: its source.
+        digest: what the server knows it by.
+    """
+
+    __slots__ = ("digest", "name", "text")
+
+    def __init__(self, name: str, *parts: str) -> None:
+        self.name: Final = name
+        self.text: Final = "\n".join(part.strip() for part in parts)
+        self.digest: Final = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+#: The one place where time comes from. ARGV[1] is how far a test has moved it on; else 0.
+_NOW: Final = """
+local function now()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[1]
+end
+"""
+
+_STATE: Final = """
+local over = {completed = true, failed = true, cancelled = true}
+local function state_of(runs, run)
+  local state = redis.call('HGET', runs, 's' .. run)
+  if not state then return nil end
+  local last, status, token, owner = string.match(state, '^(%d+) (%a+) (%S*) (%S*)$')
+  return tonumber(last), status, token, owner
+end
+local function keep_state(runs, run, last, status, token, owner)
+  redis.call('HSET', runs, 's' .. run, last .. ' ' .. status .. ' ' .. token .. ' ' .. owner)
+end
+"""
+
+#: An entry names the one before, so that a reader knows when it has missed one.
+_ANNOUNCE: Final = """
+local function announce(stream, last, room, hold, news)
+  for at = 1, #news, 1000 do
+    local before = redis.call('GET', last) or '0-0'
+    local id = redis.call('XADD', stream, 'MAXLEN', '~', room, '*', 'after', before,
+      unpack(news, at, math.min(at + 999, #news)))
+    redis.call('PEXPIRE', stream, hold)
+    redis.call('SET', last, id, 'PX', hold)
+  end
+end
+"""
+
+_LOOK: Final = """
+local function first_of(events, last)
+  local first = redis.call('XRANGE', events, '-', '+', 'COUNT', 1)[1]
+  return first and string.match(first[1], '^%d+') or last + 1
+end
+local function look(runs, events, run)
+  local last, status, token, owner = state_of(runs, run)
+  if not last then return false end
+  local known = redis.call('HGET', runs, 'r' .. run)
+  local thread, message, digest = string.match(known, '^(%S*) (%S*) (%S*) ')
+  return {first_of(events, last), last, status, thread, message, digest, owner}
+end
+"""
+
+# KEYS: leases, runs, ends, events. ARGV: time, lease, hold, member, run, token, owner, thread,
+# message, digest.
+CLAIM: Final = Script(
+    "claim",
+    _NOW,
+    """
+local leases, runs, ends, events = unpack(KEYS)
+local _, lease, hold, member, run, token, owner, thread, message, digest = unpack(ARGV)
+local claimed = redis.call('HGET', runs, 'c' .. message)
+if claimed then return claimed end
+if redis.call('HEXISTS', runs, 's' .. run) == 1 then return 0 end
+local time = now()
+local before = redis.call('HGET', runs, 't' .. thread) or ''
+redis.call('HSET', runs, 'c' .. message, run, 't' .. thread, run,
+  's' .. run, '0 queued ' .. token .. ' ' .. owner,
+  'r' .. run, thread .. ' ' .. message .. ' ' .. digest .. ' ' .. before)
+redis.call('DEL', events)
+redis.call('ZADD', leases, time + lease, member)
+for _, old in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', time - hold, 'LIMIT', 0, 8)) do
+  local known = redis.call('HGET', runs, 'r' .. old) or '   '
+  local its, of, earlier = string.match(known, '^(%S*) (%S*) %S* (%S*)$')
+  if redis.call('HEXISTS', runs, 's' .. earlier) == 1 then
+    -- A thread loses its oldest run first, since the newer ones lead to it.
+    redis.call('ZADD', ends, time, old)
+  else
+    redis.call('HDEL', runs, 's' .. old, 'r' .. old, 'c' .. of)
+    if redis.call('HGET', runs, 't' .. its) == old then redis.call('HDEL', runs, 't' .. its) end
+    redis.call('ZREM', ends, old)
+  end
+end
+for _, key in ipairs({leases, runs, ends}) do redis.call('PEXPIRE', key, hold) end
+return 1
+""",
+)
+
+# KEYS: wakes, last wake, leases; for each run: runs, ends, events. ARGV: time, events held, keep,
+# hold, wakes held; for each run: member, run, token, first seq, count, status, and for each
+# event: type, payload, timestamp.
+APPEND: Final = Script(
+    "append",
+    _NOW,
+    _STATE,
+    _ANNOUNCE,
+    """
+local _, bound, keep, hold, room = unpack(ARGV, 1, 5)
+local function ends_with(events, first, count, at)
+  local held = redis.call('XRANGE', events, first .. '-0', (first + count - 1) .. '-0')
+  for back = 0, #held - 1 do
+    local fields, word = held[#held - back][2], at + 3 * (count - 1 - back)
+    for field = 1, 3 do
+      if fields[2 * field] ~= ARGV[word + field - 1] then return false end
+    end
+  end
+  return #held > 0
+end
+local answers, news, at = {}, {}, 6
+for key = 4, #KEYS, 3 do
+  local runs, ends, events = KEYS[key], KEYS[key + 1], KEYS[key + 2]
+  local member, run, token, first, count, status = unpack(ARGV, at, at + 5)
+  first, count, at = tonumber(first), tonumber(count), at + 6
+  local last, was, holder, owner = state_of(runs, run)
+  local next_seq = first + count
+  local answer = 'done'
+  if holder ~= token then
+    answer = 'lease'
+  elseif over[was] or first ~= last + 1 then
+    if next_seq ~= last + 1 or not ends_with(events, first, count, at) then
+      answer = over[was] and 'ended' or last
+    end
+  else
+    for number = 0, count - 1 do
+      local word = at + 3 * number
+      redis.call('XADD', events, 'MAXLEN', bound, (first + number) .. '-0',
+        't', ARGV[word], 'p', ARGV[word + 1], 's', ARGV[word + 2])
+    end
+    last = next_seq - 1
+    keep_state(runs, run, last, status, token, owner)
+    if over[status] then
+      redis.call('ZREM', KEYS[3], member)
+      redis.call('ZADD', ends, now(), run)
+    end
+    -- Whoever lives is to be seen to now and then: no lease need be renewed for that.
+    if over[status] or first == 1 or math.floor(first / 64) ~= math.floor(next_seq / 64) then
+      redis.call('PEXPIRE', events, over[status] and keep or hold)
+      for _, key in ipairs({KEYS[3], runs, ends}) do redis.call('PEXPIRE', key, hold) end
+    end
+    news[#news + 1] = member
+    news[#news + 1] = last
+  end
+  answers[#answers + 1] = answer
+  at = at + 3 * count
+end
+announce(KEYS[1], KEYS[2], room, hold, news)
+return answers
+""",
+)
+
+# KEYS: runs, events. ARGV: run, seq to begin with, limit.
+READ: Final = Script(
+    "read",
+    _STATE,
+    _LOOK,
+    """
+local last, status = state_of(KEYS[1], ARGV[1])
+if not last then return false end
+local events = redis.call('XRANGE', KEYS[2], ARGV[2] .. '-0', '+', 'COUNT', ARGV[3])
+return {first_of(KEYS[2], last), last, status, events}
+""",
+)
+
+# KEYS: runs; for each run: events. ARGV: for each run: run.
+LOOK: Final = Script(
+    "look at runs",
+    _STATE,
+    _LOOK,
+    """
+local answers = {}
+for at, run in ipairs(ARGV) do answers[at] = look(KEYS[1], KEYS[at + 1], run) end
+return answers
+""",
+)
+
+# KEYS: runs. ARGV: message.
+FIND: Final = Script("find a claim", "return redis.call('HGET', KEYS[1], 'c' .. ARGV[1])")
+
+# KEYS: runs. ARGV: thread, limit.
+THREAD: Final = Script(
+    "list a thread's runs",
+    """
+local found, run = {}, redis.call('HGET', KEYS[1], 't' .. ARGV[1])
+while run and #found < tonumber(ARGV[2]) do
+  local known = redis.call('HGET', KEYS[1], 'r' .. run)
+  if not known then break end
+  found[#found + 1] = run
+  run = string.match(known, '%S*$')
+end
+return found
+""",
+)
+
+# KEYS: runs. ARGV: none.
+RUNS: Final = Script(
+    "list a user's runs",
+    """
+local found = {}
+for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+  if string.sub(field, 1, 1) == 's' then found[#found + 1] = string.sub(field, 2) end
+end
+return found
+""",
+)
+
+# KEYS: leases. ARGV: time, limit.
+EXPIRED: Final = Script(
+    "find expired leases",
+    _NOW,
+    "return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now(), 'LIMIT', 0, ARGV[2])",
+)
+
+# KEYS: leases; for each run: runs, ends, events. ARGV: time, lease, hold, owner; for each run:
+# member, run, new token.
+TAKE: Final = Script(
+    "take expired runs",
+    _NOW,
+    _STATE,
+    _LOOK,
+    """
+local leases, time, answers = KEYS[1], now(), {}
+local _, lease, hold, owner = unpack(ARGV, 1, 4)
+for key = 2, #KEYS, 3 do
+  local runs, ends, events = unpack(KEYS, key, key + 2)
+  local member, run, token = unpack(ARGV, key + 3, key + 5)
+  local last, status, holder = state_of(runs, run)
+  local answer = false
+  if not last or over[status] then
+    redis.call('ZREM', leases, member)
+  elseif holder == token then
+    -- A client that got no answer has asked again.
+    answer = look(runs, events, run)
+  elseif tonumber(redis.call('ZSCORE', leases, member) or time + 1) <= time then
+    keep_state(runs, run, last, status, token, owner)
+    redis.call('ZADD', leases, time + lease, member)
+    for _, each in ipairs({leases, runs, ends, events}) do redis.call('PEXPIRE', each, hold) end
+    answer = look(runs, events, run)
+  end
+  answers[#answers + 1] = answer
+end
+return answers
+""",
+)
+
+# KEYS: leases; for each run: runs, ends, events. ARGV: time, lease, hold; for each run: member,
+# run, token.
+RENEW: Final = Script(
+    "renew leases",
+    _NOW,
+    _STATE,
+    """
+local leases, time, answers = KEYS[1], now(), {}
+local _, lease, hold = unpack(ARGV, 1, 3)
+for key = 2, #KEYS, 3 do
+  local runs, ends, events = unpack(KEYS, key, key + 2)
+  local member, run, token = unpack(ARGV, key + 2, key + 4)
+  local last, status, holder = state_of(runs, run)
+  local is_held = last and holder == token and not over[status]
+  if is_held then
+    redis.call('ZADD', leases, time + lease, member)
+    for _, each in ipairs({leases, runs, ends, events}) do redis.call('PEXPIRE', each, hold) end
+  end
+  answers[#answers + 1] = is_held and 1 or 0
+end
+return answers
+""",
+)
+
+# KEYS: wakes, last wake, leases, runs, ends; for each run: events. ARGV: hold, wakes held; for
+# each run: member, run.
+FORGET: Final = Script(
+    "forget a user",
+    _ANNOUNCE,
+    """
+local wakes, last, leases, runs, ends = unpack(KEYS, 1, 5)
+local known, news = 0, {}
+for _, field in ipairs(redis.call('HKEYS', runs)) do
+  if string.sub(field, 1, 1) == 's' then known = known + 1 end
+end
+if known ~= #KEYS - 5 then return 0 end
+for at = 3, #ARGV, 2 do
+  if redis.call('HEXISTS', runs, 's' .. ARGV[at + 1]) == 0 then return 0 end
+end
+redis.call('UNLINK', runs, ends)
+for key = 6, #KEYS do redis.call('UNLINK', KEYS[key]) end
+for at = 3, #ARGV, 2 do
+  redis.call('ZREM', leases, ARGV[at])
+  news[at - 2], news[at - 1] = ARGV[at], 0
+end
+announce(wakes, last, ARGV[2], ARGV[1], news)
+return 1
+""",
+)
+
+# KEYS: an owner's notices, the last of them. ARGV: hold, notices held, and what there is to tell.
+TELL: Final = Script(
+    "tell an owner",
+    _ANNOUNCE,
+    "announce(KEYS[1], KEYS[2], ARGV[2], ARGV[1], {unpack(ARGV, 3)})",
+)
+
+# KEYS: the id of a stream's last entry. ARGV: none.
+LAST: Final = Script("find a stream's end", "return redis.call('GET', KEYS[1]) or '0-0'")
