@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterable, Callable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self, final
 
@@ -255,6 +256,11 @@ class Endpoint:
         """
         self._services.is_draining = True
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether new messages are refused: what a load balancer is to ask for."""
+        return self._services.is_draining
+
     async def drain(self, timeout: float | None = None) -> None:
         """Refuse new messages, wait for the runs there are, then cancel those that are left.
 
@@ -271,11 +277,10 @@ class Endpoint:
         self._check_entered()
         self.start_draining()
         try:
-            async with timeout_after(self._drain_timeout if timeout is None else timeout):
-                await self._users.runs_ended()
-                await self._calls_ended(are_cancelled=False)
-        except TimeoutError:
-            pass
+            with suppress(TimeoutError):
+                async with timeout_after(self._drain_timeout if timeout is None else timeout):
+                    await self._users.runs_ended()
+                    await self._calls_ended(are_cancelled=False)
         finally:
             self._users.cancel("shutdown")
         await self._see_out()
@@ -344,9 +349,7 @@ class Endpoint:
 
     def _check_entered(self) -> None:
         if self._unfollow_notices is None:
-            raise ConfigurationError(
-                "enter the endpoint first: async with Endpoint(...) as endpoint"
-            )
+            raise ConfigurationError("enter the endpoint first: async with Endpoint(...)")
 
     def _open(
         self,
@@ -396,8 +399,7 @@ class Endpoint:
             async with timeout_after(services.final_send_timeout):
                 await send(frame)
         except Exception as error:  # noqa: BLE001 - whatever the host's send raises
-            fields: dict[str, object] = {"error": type(error).__name__}
-            log_event(_logger, logging.INFO, "transport_failed", fields)
+            log_event(_logger, logging.INFO, "transport_failed", {"error": type(error).__name__})
 
     def _told(self, user_id: str, run_id: str, notice: Notice) -> None:
         """Another endpoint over the same log has something to say of one of our runs."""
@@ -424,12 +426,10 @@ class Endpoint:
 
     async def _delivered(self) -> None:
         """Wait until the sessions have sent what they have, for ``final_send_timeout``."""
-        try:
+        with suppress(TimeoutError):
             async with timeout_after(self._services.final_send_timeout):
                 for session in self._users.sessions():
                     await session.wait_sent()
-        except TimeoutError:
-            pass
 
     async def _close(self) -> None:
         self._is_closed = True
