@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from agent_messaging._emitter import Clock
 from agent_messaging._errors import ErrorCode
-from agent_messaging._events import AgentFailed, ToolCompleted, interrupted_tool
+from agent_messaging._events import AgentFailed, AgentQueued, ToolCompleted, interrupted_tool
 from agent_messaging._messages import MessageType
 from agent_messaging.dialects.native import NativeDialect
 from agent_messaging.eventlog.protocol import EventLog, Lease, LoggedEvent, TakenRun
@@ -21,8 +21,8 @@ async def missing_events(
 ) -> tuple[LoggedEvent, ...]:
     """What the owner of a run did not come to append: the ends of open tools, and of the run.
 
-    A run that had not begun yet gets its end alone. Durations go by the times of the events, which
-    another machine's clock may have told.
+    A run that has no events yet is said to have waited, which names its message. Durations go by
+    the times of the events, which another machine's clock may have told.
 
     Raises:
         EventLogError: the log cannot be read now.
@@ -30,10 +30,13 @@ async def missing_events(
     lease, record = taken
     past = await _past(log, lease, record.first_seq - 1, record.last_seq)
     now = clock.wall()
-    ends: list[ToolCompleted | AgentFailed] = [
+    ends: list[AgentQueued | ToolCompleted | AgentFailed] = [
         interrupted_tool(tool_call_id, name, _milliseconds(since, now))
         for tool_call_id, (name, since) in past.open_tools.items()
     ]
+    if record.last_seq == 0:
+        # A client that sent the message knows nothing of the run, and would send it for ever.
+        ends.append(AgentQueued(message_id=record.message_id, position=1))
     failure = AgentFailed(
         code=ErrorCode.INTERRUPTED,
         message="The agent was interrupted. Send the message again.",

@@ -104,16 +104,27 @@ def test_a_run_whose_owner_is_gone_is_ended_with_its_open_tools() -> None:
     run(main())
 
 
-@pytest.mark.parametrize("events", [[], [(MessageType.AGENT_QUEUED, "{}")]])
-def test_one_that_had_not_begun_gets_its_end_alone(events: list[tuple[MessageType, str]]) -> None:
+def test_one_that_waited_gets_its_end_alone() -> None:
     async def main() -> None:
         log = shared_log()
-        await leave_behind(log.inner, "left", events)
+        await leave_behind(log.inner, "left", [(MessageType.AGENT_QUEUED, "{}")])
         async with Site(log=log):
             await asyncio.sleep(40.0)
-            lacked = (await events_of(log.inner, "left"))[len(events) :]
-            assert [(seq, kind) for seq, kind, _ in lacked] == [(len(events) + 1, "agent_failed")]
-            assert lacked[0][2]["duration_ms"] == 0
+            _, (seq, kind, payload) = await events_of(log.inner, "left")
+            assert (seq, kind, payload["duration_ms"]) == (2, "agent_failed", 0)
+
+    run(main())
+
+
+def test_one_without_events_is_said_to_have_waited_so_that_its_message_is_answered() -> None:
+    async def main() -> None:
+        log = shared_log()
+        await leave_behind(log.inner, "left", [])
+        async with Site(log=log):
+            await asyncio.sleep(40.0)
+            queued, (seq, kind, payload) = await events_of(log.inner, "left")
+            assert queued == (1, "agent_queued", {"message_id": "m of left", "position": 1})
+            assert (seq, kind, payload["duration_ms"]) == (2, "agent_failed", 0)
 
     run(main())
 
