@@ -12,10 +12,7 @@ from typing import Final, final
 
 import redis.asyncio
 
-from agent_messaging.eventlog.redis_streams import RedisStreamsEventLog
-from conformance import LogOnTrial
-
-__all__ = ["RedisServer", "client_of", "log_on_trial", "running_server"]
+__all__ = ["RedisServer", "client_of", "running_server"]
 
 #: Seconds of real time until a server that does not come up is a failure.
 PATIENCE: Final = 20.0
@@ -125,12 +122,3 @@ async def client_of(
         yield client
     finally:
         await client.aclose()
-
-
-def log_on_trial(log: RedisStreamsEventLog) -> LogOnTrial:
-    """A log, and the way to move on the time by which its scripts go."""
-
-    async def advance(seconds: float) -> None:
-        log._seconds_ahead += seconds  # pyright: ignore[reportPrivateUsage] - there for this
-
-    return LogOnTrial(log, advance)

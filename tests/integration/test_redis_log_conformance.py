@@ -7,7 +7,8 @@ import pytest
 
 from agent_messaging.eventlog.redis_streams import RedisStreamsEventLog
 from conformance import CASES, LogOnTrial
-from integration.redis_server import RedisServer, client_of, log_on_trial, running_server
+from integration.redis_server import RedisServer, client_of, running_server
+from support.redis_logs import redis_log_on_trial
 
 
 @pytest.fixture(scope="module", params=["alone", "in a cluster"])
@@ -32,7 +33,7 @@ def test_the_log_in_redis_passes(
 
             async def make_log(*, held_events: int | None = None) -> LogOnTrial:
                 log = RedisStreamsEventLog(client, events_per_run=held_events or 10_000)
-                return log_on_trial(log)
+                return redis_log_on_trial(log)
 
             await CASES[name](make_log)
 

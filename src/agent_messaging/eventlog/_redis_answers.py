@@ -53,6 +53,7 @@ def page_of(answer: object) -> EventPage:
 
 
 def _event(position: object, fields: object) -> LoggedEvent:
-    _, kind, _, payload, _, timestamp = texts(fields)
+    _, event, _, payload = texts(fields)
+    kind, _, timestamp = event.partition(" ")
     seq, _, _ = text(position).partition("-")
     return LoggedEvent(MessageType(kind), payload, int(seq), float(timestamp))

@@ -45,15 +45,6 @@ class _Call:
         self.arguments = arguments
         self.answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
 
-    async def outcome(self) -> object:
-        """The answer; a `RedisLogError` in its place is returned, not raised."""
-        answer = await self.answer
-        if isinstance(answer, Exception):
-            error = trouble(self.script.name, answer)
-            error.__cause__ = answer
-            return error
-        return answer
-
 
 @final
 class _Command:
@@ -88,8 +79,8 @@ class Calls:
     """The one way of a log's scripts to the server, one pipeline at a time.
 
     What is asked for while one is under way goes with the next. So calls take effect in the order
-    in which they were made, and one that was cancelled never after a later one. A call that is
-    cancelled before it was sent is not made.
+    in which they were made, and one that was cancelled never after a later one, unless the server
+    took longer than ``timeout``. A call that is cancelled before it was sent is not made.
 
     Args:
         client: the host's client.
@@ -110,28 +101,42 @@ class Calls:
         if self._is_closed:
             raise EventLogError("the event log is closed; use one that is open")
 
-    async def ask(self, script: Script, keys: Words, arguments: Words = ()) -> object:
-        """Run a script; what it returned.
+    async def ask(
+        self, script: Script, keys: Words, arguments: Words = (), head: Part | None = None
+    ) -> object:
+        """Run a script; what it answers.
+
+        Args:
+            script: the script.
+            keys: its keys.
+            arguments: its arguments.
+            head: those that come before them, of a script that does the same for several runs and
+                answers with a list; the answer is the one for this run. Calls with the same head
+                go to the server as one.
 
         Raises:
             RedisLogError: the server, or the way to it, is in trouble.
             EventLogError: the log is closed.
         """
-        (answer,) = await self._outcomes([_Call(script, None, keys, arguments)])
-        if isinstance(answer, RedisLogError):
-            raise answer
+        call = _Call(script, head, keys, arguments)
+        self._begin(call)
+        try:
+            answer = await call.answer
+        except asyncio.CancelledError:
+            self._waiting.pop(call, None)
+            raise
+        if isinstance(answer, Exception):
+            raise self._trouble(script, answer)
         return answer
 
     async def ask_each(
         self, script: Script, parts: Sequence[tuple[Part | None, Part]]
     ) -> list[object]:
-        """Run a script several times; the answers.
+        """Run a script for several runs or shards, as `ask` would; the answers.
 
         Args:
             script: the script.
-            parts: what it needs for all of a shard's runs, and for one of them. Those with the
-                same first part go as one, also with those that others ask for now: the script
-                answers with a list. Those without one go by themselves.
+            parts: for each the head, and the keys and arguments.
 
         Returns:
             The answers, and a `RedisLogError` in place of each that is missing.
@@ -140,30 +145,38 @@ class Calls:
             RedisLogError: all of them are missing.
             EventLogError: the log is closed.
         """
-        answers = await self._outcomes(
-            [_Call(script, head, part.keys, part.arguments) for head, part in parts]
-        )
-        failures = [answer for answer in answers if isinstance(answer, RedisLogError)]
-        if failures and len(failures) == len(answers):
-            raise failures[0]
-        return answers
-
-    async def _outcomes(self, calls: Sequence[_Call]) -> list[object]:
         self.check_open()
-        self._waiting.update(dict.fromkeys(calls))
+        calls = [_Call(script, head, *part) for head, part in parts]
+        for call in calls:
+            self._begin(call)
+        try:
+            answers = [await call.answer for call in calls]
+        except asyncio.CancelledError:
+            for call in calls:
+                self._waiting.pop(call, None)
+            raise
+        outcomes = [
+            self._trouble(script, answer) if isinstance(answer, Exception) else answer
+            for answer in answers
+        ]
+        failures = [outcome for outcome in outcomes if isinstance(outcome, RedisLogError)]
+        if failures and len(failures) == len(outcomes):
+            raise failures[0]
+        return outcomes
+
+    def _begin(self, call: _Call) -> None:
+        self.check_open()
+        self._waiting[call] = None
         if self._sender is None:
             sender = asyncio.get_running_loop().create_task(
                 self._send(), name="agent_messaging Redis calls"
             )
             # Under an eager task factory it may have come to its end already.
             self._sender = None if sender.done() else sender
-        try:
-            outcomes = [await call.outcome() for call in calls]
-        finally:
-            for call in calls:
-                self._waiting.pop(call, None)
-        self.check_open()
-        return outcomes
+
+    def _trouble(self, script: Script, error: Exception) -> RedisLogError:
+        self.check_open()  # what failed because of that is no trouble
+        return trouble(script.name, error)
 
     async def aclose(self) -> None:
         """Give up what is under way; it may have happened. Idempotent."""
@@ -182,7 +195,8 @@ class Calls:
                 calls = list(islice(self._waiting, _TOGETHER))
                 for call in calls:
                     del self._waiting[call]
-                await self._send_together(_joined(calls))
+                # Those that were cancelled in this turn of the loop are not gone by themselves yet.
+                await self._send_together(_joined([one for one in calls if not one.answer.done()]))
         finally:
             self._sender = None
             for call in (*calls, *self._waiting):
@@ -190,6 +204,8 @@ class Calls:
                     call.answer.set_result(EventLogError("cancelled"))
 
     async def _send_together(self, commands: Sequence[_Command]) -> None:
+        if not commands:
+            return
         try:
             async with timeout_after(self._timeout):
                 replies = await self._execute("EVALSHA", commands)

@@ -68,9 +68,11 @@ def trouble(doing: str, error: Exception) -> RedisLogError:
     """
     names = [kind.__name__ for kind in type(error).__mro__]
     advice = next((_ADVICE[name] for name in names if name in _ADVICE), _OTHERWISE)
-    return RedisLogError(
+    raised = RedisLogError(
         f"asked Redis to {doing}, expected an answer, got {names[0]}: {advice}; then ask again"
     )
+    raised.__cause__ = error
+    return raised
 
 
 def is_unknown_script(error: object) -> bool:

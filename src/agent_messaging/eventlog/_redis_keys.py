@@ -12,6 +12,9 @@ __all__ = ["SHARDS", "Keys", "UserKeys", "decoded", "encoded", "member_of", "par
 #: look for every user elsewhere.
 SHARDS: Final = 64
 
+#: Users whose keys need not be made anew, as for each event; a few hundred bytes each.
+_USERS_REMEMBERED: Final = 1000
+
 _is_plain: Final = re.compile(r"[A-Za-z0-9_.-]*", re.ASCII).fullmatch
 _is_prefix: Final = re.compile(r"[A-Za-z0-9_.:/-]+", re.ASCII).fullmatch
 _OTHERS: Final = re.compile(rb"[^A-Za-z0-9_.-]")
@@ -55,12 +58,14 @@ class UserKeys(NamedTuple):
     """Where all that is known of a user is.
 
     Attributes:
+        user: the user, encoded.
         shard: the number of the user's shard.
         runs: a hash: what is known of the runs, but their events.
         ends: the runs that have ended, by that time.
         events: what the keys of the runs' events begin with.
     """
 
+    user: str
     shard: int
     runs: str
     ends: str
@@ -79,7 +84,7 @@ class Keys:
             ``_.:/-``, or none.
     """
 
-    __slots__ = ("_bases",)
+    __slots__ = ("_bases", "_users")
 
     def __init__(self, prefix: str) -> None:
         if not _is_prefix(prefix):
@@ -87,12 +92,20 @@ class Keys:
                 f"prefix must be ASCII letters, digits and _.:/- alone, not {prefix!r}"
             )
         self._bases: Final = tuple(f"{prefix}:{{{shard}}}:" for shard in range(SHARDS))
+        self._users: Final[dict[str, UserKeys]] = {}
 
     def user(self, user_id: str) -> UserKeys:
         """The keys of a user."""
-        shard = _shard_of(user_id)
-        base, user = self._bases[shard], encoded(user_id)
-        return UserKeys(shard, f"{base}runs:{user}", f"{base}ends:{user}", f"{base}events:{user}:")
+        keys = self._users.get(user_id)
+        if keys is None:
+            shard = _shard_of(user_id)
+            base, user = self._bases[shard], encoded(user_id)
+            runs, ends, events = f"{base}runs:{user}", f"{base}ends:{user}", f"{base}events:{user}:"
+            keys = UserKeys(user, shard, runs, ends, events)
+            if len(self._users) >= _USERS_REMEMBERED:
+                self._users.clear()
+            self._users[user_id] = keys
+        return keys
 
     def leases(self, shard: int) -> str:
         """The runs under way of a shard's users, by the time when their leases expire."""

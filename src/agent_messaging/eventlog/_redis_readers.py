@@ -62,34 +62,36 @@ class _Stream:
 
     Args:
         reading: what all readers share.
-        keys: the stream, and where the id of its last entry is.
+        key: the stream.
         is_wanted: whether there is anybody to tell.
         begin: sees to whatever may have been missed, given the stream's last entry; where to read
             on.
         tell: tells of entries, given where reading went on; whether none is missing before them.
     """
 
-    __slots__ = ("_begin", "_is_wanted", "_keys", "_reading", "_task", "_tell")
+    __slots__ = ("_begin", "_failures", "_is_wanted", "_key", "_reading", "_task", "_tell")
 
     def __init__(
         self,
         reading: Reading,
-        keys: tuple[str, str],
+        key: str,
         is_wanted: Callable[[], bool],
         begin: Callable[[_Position], Awaitable[_Position]],
         tell: Callable[[_Position, Sequence[_Entry]], bool],
     ) -> None:
         self._reading: Final = reading
-        self._keys: Final = keys
+        self._key: Final = key
         self._is_wanted: Final = is_wanted
         self._begin: Final = begin
         self._tell: Final = tell
         self._task: asyncio.Task[None] | None = None
+        #: How often in a row it could not read.
+        self._failures = 0
 
     def start(self) -> None:
         """Read, unless it is being read."""
         if self._task is None:
-            name = f"agent_messaging reader of {self._keys[0]}"
+            name = f"agent_messaging reader of {self._key}"
             task = asyncio.get_running_loop().create_task(self._read(), name=name)
             # Under an eager task factory it may have come to its end already.
             self._task = None if task.done() else task
@@ -102,16 +104,14 @@ class _Stream:
 
     async def _read(self) -> None:
         """Read until nobody is to be told any more; a read under way is not cut for that."""
-        attempt = 0
         try:
             while self._is_wanted():
                 try:
                     await self._read_on()
-                    attempt = 0
                 except Exception as error:  # noqa: BLE001 - the host's client may raise anything
-                    self._note(attempt, error)
-                    await asyncio.sleep(_pause(attempt, self._reading.random()))
-                    attempt += 1
+                    self._note(error)
+                    await asyncio.sleep(_pause(self._failures, self._reading.random()))
+                    self._failures += 1
         finally:
             self._task = None
 
@@ -120,6 +120,7 @@ class _Stream:
         at = await self._begin(await self._last())
         while self._is_wanted():
             entries = await self._entries(at)
+            self._failures = 0
             if not entries:
                 # A server that came back with less than it had numbers its entries as it likes.
                 if await self._last() < at:
@@ -130,24 +131,25 @@ class _Stream:
                 break
 
     async def _last(self) -> _Position:
-        return _position(await self._reading.calls.ask(LAST, (self._keys[1],)))
+        return _position(await self._reading.calls.ask(LAST, (self._key,)))
 
     async def _entries(self, after: _Position) -> Sequence[_Entry]:
-        reading, key = self._reading, self._keys[0]
+        reading = self._reading
         async with timeout_after(reading.block + reading.timeout):
             reply = await reading.client.execute_command(
                 *("XREAD", "BLOCK", max(1, round(reading.block * 1000)), "COUNT", _COUNT),
-                *("STREAMS", key, f"{after[0]}-{after[1]}"),
+                *("STREAMS", self._key, f"{after[0]}-{after[1]}"),
             )
         return [_entry(*one) for one in _entries_of(reply)]
 
-    def _note(self, attempt: int, error: Exception) -> None:
+    def _note(self, error: Exception) -> None:
         fields: dict[str, object] = {
-            "stream": self._keys[0],
-            "error": type(error).__name__,
+            "stream": self._key,
+            "error": type(error.__cause__ or error).__name__,
             "raised_at": raised_at(error),
         }
-        log(_logger, logging.DEBUG if attempt else logging.WARNING, "redis_read_failed", fields)
+        level = logging.DEBUG if self._failures else logging.WARNING
+        log(_logger, level, "redis_read_failed", fields)
 
 
 def _pause(attempt: int, random: float) -> float:
@@ -182,9 +184,8 @@ class WakeReader:
 
     Args:
         reading: what all readers share.
-        keys: the shard's stream of wake-ups, and where the id of its last entry is.
-        look: the last events of runs, given as pairs of user and run; None for one that is
-            unknown.
+        key: the shard's stream of wake-ups.
+        look: the last events of some runs of a user; None for each that is unknown.
     """
 
     __slots__ = ("_look", "_runs", "_stream")
@@ -192,12 +193,12 @@ class WakeReader:
     def __init__(
         self,
         reading: Reading,
-        keys: tuple[str, str],
+        key: str,
         look: Callable[[str, Sequence[str]], Awaitable[Sequence[int | None]]],
     ) -> None:
         self._look: Final = look
         self._runs: dict[str, _Followed] = {}
-        self._stream: Final = _Stream(reading, keys, self._is_wanted, self._begin, self._tell)
+        self._stream: Final = _Stream(reading, key, self._is_wanted, self._begin, self._tell)
 
     def follow(self, member: str, wake: Callable[[int], None]) -> Callable[[], None]:
         """Have ``wake`` called for the member's run, until what is returned is called."""
@@ -276,15 +277,15 @@ class NoticeReader:
 
     Args:
         reading: what all readers share.
-        keys: the owner's stream of notices, and where the id of its last entry is.
+        key: the owner's stream of notices.
     """
 
     __slots__ = ("_heard", "_stream", "_tells")
 
-    def __init__(self, reading: Reading, keys: tuple[str, str]) -> None:
+    def __init__(self, reading: Reading, key: str) -> None:
         self._tells: dict[object, Callable[[str, str, Notice], None]] = {}
         self._heard = _START
-        self._stream: Final = _Stream(reading, keys, self._is_wanted, self._begin, self._tell)
+        self._stream: Final = _Stream(reading, key, self._is_wanted, self._begin, self._tell)
 
     def follow(self, tell: Callable[[str, str, Notice], None]) -> Callable[[], None]:
         """Have ``tell`` called for each notice, until what is returned is called."""

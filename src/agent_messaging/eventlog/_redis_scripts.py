@@ -21,6 +21,7 @@ from typing import Final, final
 __all__ = [
     "APPEND",
     "CLAIM",
+    "END",
     "EXPIRED",
     "FIND",
     "FORGET",
@@ -54,11 +55,12 @@ class Script:
         self.digest: Final = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
-#: The one place where time comes from. ARGV[1] is how far a test has moved it on; else 0.
+#: The one place where time comes from. A test may have moved it on: that is the first argument of
+#: all scripts that need it, and else 0.
 _NOW: Final = """
-local function now()
+local function now(ahead)
   local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[1]
+  return time[1] * 1000 + math.floor(time[2] / 1000) + ahead
 end
 """
 
@@ -75,15 +77,20 @@ local function keep_state(runs, run, last, status, token, owner)
 end
 """
 
-#: An entry names the one before, so that a reader knows when it has missed one.
+#: An entry names the one before, so that a reader knows when it has missed one. Stream and last
+#: id expire together, after ``hold``; that there was an end is news to a reader like any.
 _ANNOUNCE: Final = """
 local function announce(stream, last, room, hold, news)
   for at = 1, #news, 1000 do
-    local before = redis.call('GET', last) or '0-0'
-    local id = redis.call('XADD', stream, 'MAXLEN', '~', room, '*', 'after', before,
+    local before = redis.call('GET', last)
+    local id = redis.call('XADD', stream, 'MAXLEN', '~', room, '*', 'after', before or '0-0',
       unpack(news, at, math.min(at + 999, #news)))
-    redis.call('PEXPIRE', stream, hold)
-    redis.call('SET', last, id, 'PX', hold)
+    if before then
+      redis.call('SET', last, id, 'KEEPTTL')
+    else
+      redis.call('SET', last, id, 'PX', hold)
+      redis.call('PEXPIRE', stream, hold)
+    end
   end
 end
 """
@@ -113,7 +120,7 @@ local _, lease, hold, member, run, token, owner, thread, message, digest = unpac
 local claimed = redis.call('HGET', runs, 'c' .. message)
 if claimed then return claimed end
 if redis.call('HEXISTS', runs, 's' .. run) == 1 then return 0 end
-local time = now()
+local time = now(ARGV[1])
 local before = redis.call('HGET', runs, 't' .. thread) or ''
 redis.call('HSET', runs, 'c' .. message, run, 't' .. thread, run,
   's' .. run, '0 queued ' .. token .. ' ' .. owner,
@@ -137,31 +144,23 @@ return 1
 """,
 )
 
-# KEYS: wakes, last wake, leases; for each run: runs, ends, events. ARGV: time, events held, keep,
-# hold, wakes held; for each run: member, run, token, first seq, count, status, and for each
-# event: type, payload, timestamp.
-APPEND: Final = Script(
-    "append",
-    _NOW,
-    _STATE,
-    _ANNOUNCE,
-    """
-local _, bound, keep, hold, room = unpack(ARGV, 1, 5)
+# For each run as few words as will do: most of what an append takes is a client's packing them.
+_APPEND: Final = """
+local ahead, bound, keep, hold, room = string.match(ARGV[1], '^(%S+) (%S+) (%S+) (%S+) (%S+)$')
 local function ends_with(events, first, count, at)
   local held = redis.call('XRANGE', events, first .. '-0', (first + count - 1) .. '-0')
   for back = 0, #held - 1 do
-    local fields, word = held[#held - back][2], at + 3 * (count - 1 - back)
-    for field = 1, 3 do
-      if fields[2 * field] ~= ARGV[word + field - 1] then return false end
-    end
+    local fields, word = held[#held - back][2], at + 2 * (count - 1 - back)
+    if fields[2] ~= ARGV[word] or fields[4] ~= ARGV[word + 1] then return false end
   end
   return #held > 0
 end
-local answers, news, at = {}, {}, 6
-for key = 4, #KEYS, 3 do
-  local runs, ends, events = KEYS[key], KEYS[key + 1], KEYS[key + 2]
-  local member, run, token, first, count, status = unpack(ARGV, at, at + 5)
-  first, count, at = tonumber(first), tonumber(count), at + 6
+local answers, news, at = {}, {}, 2
+for key = first_key, #KEYS, keys_each do
+  local runs, events = KEYS[key], KEYS[key + 1]
+  local member, run, token, first, count, status =
+    string.match(ARGV[at], '^(%S*:(%S*)) (%S*) (%d+) (%d+) (%a+)$')
+  first, count, at = tonumber(first), tonumber(count), at + 1
   local last, was, holder, owner = state_of(runs, run)
   local next_seq = first + count
   local answer = 'done'
@@ -173,30 +172,47 @@ for key = 4, #KEYS, 3 do
     end
   else
     for number = 0, count - 1 do
-      local word = at + 3 * number
+      local word = at + 2 * number
       redis.call('XADD', events, 'MAXLEN', bound, (first + number) .. '-0',
-        't', ARGV[word], 'p', ARGV[word + 1], 's', ARGV[word + 2])
+        'event', ARGV[word], 'payload', ARGV[word + 1])
     end
     last = next_seq - 1
     keep_state(runs, run, last, status, token, owner)
     if over[status] then
-      redis.call('ZREM', KEYS[3], member)
-      redis.call('ZADD', ends, now(), run)
-    end
-    -- Whoever lives is to be seen to now and then: no lease need be renewed for that.
-    if over[status] or first == 1 or math.floor(first / 64) ~= math.floor(next_seq / 64) then
-      redis.call('PEXPIRE', events, over[status] and keep or hold)
-      for _, key in ipairs({KEYS[3], runs, ends}) do redis.call('PEXPIRE', key, hold) end
+      local leases, ends = KEYS[3], KEYS[key + 2]
+      redis.call('ZREM', leases, member)
+      redis.call('ZADD', ends, now(ahead), run)
+      redis.call('PEXPIRE', events, keep)
+      for _, each in ipairs({leases, runs, ends}) do redis.call('PEXPIRE', each, hold) end
+    elseif first == 1 or math.floor(first / 64) ~= math.floor(next_seq / 64) then
+      -- A run that is alive stays so, though nobody renews its lease.
+      for _, each in ipairs({runs, events}) do redis.call('PEXPIRE', each, hold) end
     end
     news[#news + 1] = member
     news[#news + 1] = last
   end
   answers[#answers + 1] = answer
-  at = at + 3 * count
+  at = at + 2 * count
 end
 announce(KEYS[1], KEYS[2], room, hold, news)
 return answers
-""",
+"""
+
+# KEYS: wakes, last wake; for each run: runs, events. ARGV: time, events held, keep, hold and wakes
+# held in one word; for each run: member, token, first seq, count and status in one word, and for
+# each event: type and timestamp in one word, payload.
+APPEND: Final = Script(
+    "append", _NOW, _STATE, _ANNOUNCE, "local first_key, keys_each = 3, 2", _APPEND
+)
+
+# The same for runs that end. KEYS: also leases, third of all, and ends, third of each run.
+END: Final = Script(
+    "append the end of a run",
+    _NOW,
+    _STATE,
+    _ANNOUNCE,
+    "local first_key, keys_each = 4, 3",
+    _APPEND,
 )
 
 # KEYS: runs, events. ARGV: run, seq to begin with, limit.
@@ -258,7 +274,7 @@ return found
 EXPIRED: Final = Script(
     "find expired leases",
     _NOW,
-    "return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now(), 'LIMIT', 0, ARGV[2])",
+    "return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now(ARGV[1]), 'LIMIT', 0, ARGV[2])",
 )
 
 # KEYS: leases; for each run: runs, ends, events. ARGV: time, lease, hold, owner; for each run:
@@ -269,7 +285,7 @@ TAKE: Final = Script(
     _STATE,
     _LOOK,
     """
-local leases, time, answers = KEYS[1], now(), {}
+local leases, time, answers = KEYS[1], now(ARGV[1]), {}
 local _, lease, hold, owner = unpack(ARGV, 1, 4)
 for key = 2, #KEYS, 3 do
   local runs, ends, events = unpack(KEYS, key, key + 2)
@@ -300,7 +316,7 @@ RENEW: Final = Script(
     _NOW,
     _STATE,
     """
-local leases, time, answers = KEYS[1], now(), {}
+local leases, time, answers = KEYS[1], now(ARGV[1]), {}
 local _, lease, hold = unpack(ARGV, 1, 3)
 for key = 2, #KEYS, 3 do
   local runs, ends, events = unpack(KEYS, key, key + 2)
@@ -350,5 +366,11 @@ TELL: Final = Script(
     "announce(KEYS[1], KEYS[2], ARGV[2], ARGV[1], {unpack(ARGV, 3)})",
 )
 
-# KEYS: the id of a stream's last entry. ARGV: none.
-LAST: Final = Script("find a stream's end", "return redis.call('GET', KEYS[1]) or '0-0'")
+# KEYS: a stream. ARGV: none.
+LAST: Final = Script(
+    "find a stream's end",
+    """
+local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+return newest and newest[1] or '0-0'
+""",
+)

@@ -1,5 +1,6 @@
 """An event log in a Redis server, shared by processes, over the host's own client."""
 
+import asyncio
 import math
 import random as _random
 from collections.abc import Callable, Sequence
@@ -212,37 +213,36 @@ class RedisStreamsEventLog:
         if not events:
             return
         first = events[0].seq
-        words: list[str | int] = []
+        if first < 1:
+            raise LeaseLost(f"event {first} does not continue any run; the first is 1")
+        words: list[str] = []
         for seq, (kind, payload, own_seq, timestamp) in enumerate(events, first):
             if seq != own_seq:
                 raise LeaseLost(f"event {own_seq} does not continue events up to {seq - 1}")
-            words += (kind, payload, repr(float(timestamp)))
-        last = events[-1].type
+            words += (f"{kind} {float(timestamp)!r}", payload)
         if any(event.type in _TERMINAL for event in events[:-1]):
             raise LeaseLost("an event follows the end of the run")
-        keys, run = self._keys.user(lease.user_id), encoded(lease.run_id)
-        shard = Part(
-            (*self._keys.wakes(keys.shard), self._keys.leases(keys.shard)),
-            (self._ahead, self._bound, self._keep, self._hold, _NEWS_HELD),
-        )
-        part = Part(
-            (keys.runs, keys.ends, keys.events + run),
-            (
-                *(member_of(lease.user_id, lease.run_id), run, encoded(lease.token)),
-                *(first, len(events), _STATUS.get(last, "running")),
-                *words,
-            ),
-        )
-        (answer,) = await self._calls.ask_each(scripts.APPEND, [(shard, part)])
-        if isinstance(answer, int):
-            raise LeaseLost(f"event {first} does not continue a run of {answer}")
-        match text(answer):
+        user_id, run_id, token = lease
+        keys, run = self._keys.user(user_id), encoded(run_id)
+        last = events[-1].type
+        status = _STATUS.get(last, "running")
+        what = f"{keys.user}:{run} {encoded(token)} {first} {len(events)} {status}"
+        shard: tuple[str, ...] = self._keys.wakes(keys.shard)
+        part: tuple[str, ...] = (keys.runs, keys.events + run)
+        script = scripts.APPEND
+        if last in _TERMINAL:
+            script = scripts.END
+            shard, part = (*shard, self._keys.leases(keys.shard)), (*part, keys.ends)
+        head = Part(shard, (self._appending,))
+        match text(await self._calls.ask(script, part, (what, *words), head)):
+            case "done":
+                pass
             case "lease":
                 raise LeaseLost("the run is unknown, or another's by now")
             case "ended":
                 raise LeaseLost("the run has ended")
-            case _:
-                pass
+            case known:
+                raise LeaseLost(f"event {first} does not continue a run of {known}")
 
     async def read(self, user_id: str, run_id: str, *, after: int, limit: int) -> EventPage | None:
         """The first ``limit`` events whose ``seq`` is greater than ``after``; None for no run."""
@@ -275,7 +275,7 @@ class RedisStreamsEventLog:
         shard = self._keys.user(user_id).shard
         reader = self._wake_readers.get(shard)
         if reader is None:
-            reader = WakeReader(self._reading, self._keys.wakes(shard), self._last_seqs)
+            reader = WakeReader(self._reading, self._keys.wakes(shard)[0], self._last_seqs)
             self._wake_readers[shard] = reader
         return reader.follow(member_of(user_id, run_id), wake)
 
@@ -308,7 +308,7 @@ class RedisStreamsEventLog:
         self._calls.check_open()
         reader = self._notice_readers.get(owner)
         if reader is None:
-            reader = NoticeReader(self._reading, self._keys.notices(owner))
+            reader = NoticeReader(self._reading, self._keys.notices(owner)[0])
             self._notice_readers[owner] = reader
         return reader.follow(tell)
 
@@ -409,16 +409,22 @@ class RedisStreamsEventLog:
 
         Calls under way raise `EventLogError`; what they were for may have happened.
         """
-        await self._calls.aclose()
-        for readers in (self._wake_readers, self._notice_readers):
-            for reader in readers.values():
-                await reader.aclose()
+        # All are cancelled before any of them goes on.
+        await asyncio.gather(
+            self._calls.aclose(),
+            *(reader.aclose() for reader in self._wake_readers.values()),
+            *(reader.aclose() for reader in self._notice_readers.values()),
+        )
 
     # What the methods share.
 
     @property
     def _ahead(self) -> int:
         return round(self._seconds_ahead * 1000)
+
+    @property
+    def _appending(self) -> str:
+        return f"{self._ahead} {self._bound} {self._keep} {self._hold} {_NEWS_HELD}"
 
     async def _look(self, keys: UserKeys, runs: Sequence[str]) -> Sequence[FoundRun | None]:
         """What is known of a user's runs, whose ids are encoded."""
