@@ -198,6 +198,21 @@ def test_a_run_that_another_takes_meanwhile_is_left_to_it() -> None:
     run(main())
 
 
+def test_a_user_who_is_forgotten_meanwhile_leaves_nothing_to_end() -> None:
+    async def main() -> None:
+        log = shared_log()
+        await leave_behind(log.inner, "left", [(STARTED, "{}")])
+        log.plan("read", takes(5.0))
+        async with Site(log=log) as site:
+            await asyncio.sleep(32.0)
+            await log.inner.forget("u1")
+            await asyncio.sleep(60.0)
+            assert await log.inner.find_run("u1", "left") is None
+            assert site.endpoint.stats()["runs_recovered"] == 0
+
+    run(main())
+
+
 def test_what_is_left_while_the_log_is_down_is_ended_when_it_is_back() -> None:
     async def main() -> None:
         log = shared_log()
@@ -209,6 +224,33 @@ def test_what_is_left_while_the_log_is_down_is_ended_when_it_is_back() -> None:
                 await site.endpoint.recover()
             log.always("take_expired", takes(0.0))
             assert await site.endpoint.recover() == 1
+
+    run(main())
+
+
+def test_a_run_that_was_given_up_in_a_log_that_was_down_gets_its_end_when_it_is_back() -> None:
+    async def main() -> None:
+        log = shared_log()
+        async with Site(log=log, log_timeout=2.0) as site:
+            site.log = log.inner
+            client = await site.connect()
+            await client.chat("work 5", "m1", "t1")
+            run_id = site.run_id("m1")
+            log.always("append", fails())
+            await asyncio.sleep(10.0)
+            assert await client.heard() == "m1 started, error log_unavailable"
+            assert site.endpoint.users() == {}
+            assert len(await events_of(log.inner, run_id)) == 1
+            await asyncio.sleep(60.0)  # its lease expires, and nobody can end it
+            log.always("append", takes(0.0))
+            await asyncio.sleep(60.0)
+            kinds = [kind for _, kind, _ in await events_of(log.inner, run_id)]
+            assert kinds == ["agent_started", "agent_failed"]
+            client = await site.connect()
+            await client.resume(thread_id="t1")
+            assert await client.heard() == (
+                "resumed m1 1-2 failed, m1 started, m1 failed interrupted"
+            )
 
     run(main())
 
