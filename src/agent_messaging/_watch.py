@@ -10,7 +10,7 @@ from agent_messaging._log import log
 from agent_messaging._session_end import SessionEndReason
 from agent_messaging._users import OwnedRun
 from agent_messaging.dialects.native import NativeRunEncoder
-from agent_messaging.eventlog.protocol import EventLog, EventPage, RunStatus
+from agent_messaging.eventlog.protocol import ENDED, EventLog, EventPage, RunStatus
 
 __all__ = ["Finish", "Watch", "note_loss"]
 
@@ -104,7 +104,9 @@ class Watch:
 
     def is_ahead_of(self, page: EventPage) -> bool:
         """Whether the log has lost what was sent already, which is logged."""
-        if self.cursor <= page.last_seq:
+        # What was sent last is no end, and yet the log ends there: another event is in its place.
+        is_replaced = page.is_ended and self.status not in ENDED and self.cursor == page.last_seq
+        if self.cursor <= page.last_seq and not is_replaced:
             return False
         note_loss(self._user_id, self.run_id, self.cursor, page.last_seq)
         return True

@@ -686,15 +686,23 @@ def backwards(page: EventPage, after: int) -> EventPage:
     return page if after < 2 else page._replace(events=(), last_seq=1, status="running")
 
 
+def replaced(page: EventPage, after: int) -> EventPage:
+    """It has lost what was sent last, and another owner has ended the run in its place."""
+    return page if after < 2 else page._replace(events=(), last_seq=after, status="failed")
+
+
 async def leisurely(run: Run) -> None:
     for number in range(4):
         await run.chunk(str(number))
         await asyncio.sleep(1.0)
 
 
-def test_a_log_that_goes_backwards_ends_the_sessions_that_watch() -> None:
+@pytest.mark.parametrize("lie", [backwards, replaced])
+def test_a_log_that_goes_backwards_ends_the_sessions_that_watch(
+    lie: Callable[[EventPage, int], EventPage],
+) -> None:
     async def main() -> None:
-        log = Liar(backwards)
+        log = Liar(lie)
         async with over(cast("EventLog", log), leisurely) as site:
             client = await site.connect()
             await client.chat("go", "m1", "t1")
