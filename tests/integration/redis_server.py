@@ -33,17 +33,18 @@ class RedisServer:
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Start it; returns when it answers."""
+    def start(self, *options: str, says: str = "+PONG") -> None:
+        """Start it, with options beside its own; returns when it says this to PING."""
         assert self._process is None, "it is running"
         self._process = subprocess.Popen(
             [
                 *("redis-server", "--port", "0", "--unixsocket", self.path),
                 *("--dir", str(self.folder), "--logfile", "redis.log", "--daemonize", "no"),
                 *(self._options or ("--save", "")),
+                *options,
             ]
         )
-        self.wait_for("+PONG", "PING")
+        self.wait_for(says, "PING")
 
     def wait_for(self, expected: str, *words: str) -> None:
         """Wait until it says what is expected to a command."""

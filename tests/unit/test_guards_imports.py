@@ -41,7 +41,8 @@ ROOMS = (
     ("_endpoint",),
     ("",),  # the package root
     ("compat", "eventlog._redis_client", "eventlog._redis_keys", "eventlog._redis_scripts"),
-    ("eventlog._redis_answers", "eventlog._redis_calls"),
+    ("eventlog._redis_answers",),
+    ("eventlog._redis_calls",),
     ("eventlog._redis_readers",),
     ("eventlog.redis_streams",),
     ("_cli_streams", "_cli_text", "_demo"),

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple, TypeAlias, cast, final
 
 from agent_messaging._errors import EventLogError
 from agent_messaging._timeouts import timeout_after
+from agent_messaging.eventlog._redis_answers import text
 from agent_messaging.eventlog._redis_client import (
     RedisClient,
     RedisLogError,
@@ -66,9 +67,14 @@ class _Command:
         self.arguments += call.arguments
 
     def answer(self, reply: object) -> None:
-        """Hand out what the server said."""
-        is_list = self.calls[0].head is not None and not isinstance(reply, Exception)
-        replies = cast("list[object]", reply) if is_list else [reply] * len(self.calls)
+        """Hand out what the server said: for several runs in a list, or in one line."""
+        replies: Sequence[object]
+        if self.calls[0].head is None or isinstance(reply, Exception):
+            replies = [reply] * len(self.calls)
+        elif isinstance(reply, list):
+            replies = cast("list[object]", reply)
+        else:
+            replies = text(reply).split()
         for call, its_reply in zip(self.calls, replies, strict=True):
             if not call.answer.done():  # who asked may have been cancelled
                 call.answer.set_result(its_reply)
@@ -111,8 +117,8 @@ class Calls:
             keys: its keys.
             arguments: its arguments.
             head: those that come before them, of a script that does the same for several runs and
-                answers with a list; the answer is the one for this run. Calls with the same head
-                go to the server as one.
+                answers for each; the answer is the one for this run. Calls with the same head go
+                to the server as one.
 
         Raises:
             RedisLogError: the server, or the way to it, is in trouble.

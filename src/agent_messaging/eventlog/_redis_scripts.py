@@ -11,8 +11,9 @@ encoded, and hold no space:
     t<thread>   run                             (the thread's newest)
 
 The keys of every script are of one shard. Those that do the same for several runs get keys and
-arguments for each behind those for all, and answer with a list. What may be refused for lack of
-memory comes first in each, since a server looks at that before the first thing written alone.
+arguments for each behind those for all, and answer for each, in a list or in one line. What may
+be refused for lack of memory comes first in each: a server looks at that before the first thing
+written alone.
 """
 
 import hashlib
@@ -144,7 +145,7 @@ return 1
 """,
 )
 
-# For each run as few words as will do: most of what an append takes is a client's packing them.
+#: As few words as will do, both ways: most of what an append takes is a client's handling them.
 _APPEND: Final = """
 local ahead, bound, keep, hold, room = string.match(ARGV[1], '^(%S+) (%S+) (%S+) (%S+) (%S+)$')
 local function ends_with(events, first, count, at)
@@ -195,7 +196,7 @@ for key = first_key, #KEYS, keys_each do
   at = at + 2 * count
 end
 announce(KEYS[1], KEYS[2], room, hold, news)
-return answers
+return table.concat(answers, ' ')
 """
 
 # KEYS: wakes, last wake; for each run: runs, events. ARGV: time, events held, keep, hold and wakes
