@@ -219,12 +219,10 @@ class Delivery:
     def _fall_behind(self, watch: Watch, lag: int) -> None:
         services = self._services
         bound = services.limits.lag_events
-        if services.slow_consumers == "wait":
-            if lag >= bound and watch.active is not None:
-                watch.active.crowd(watch)
-        elif lag > bound and self._is_sending:
+        waits = services.slow_consumers == "wait"
+        if not waits and lag > bound and self._is_sending:
             self.finish("slow_consumer")
-        elif watch.active is not None:
+        elif watch.active is not None and (lag >= bound or not waits):
             watch.active.crowd(watch)
 
     # The end.
