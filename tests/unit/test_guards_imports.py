@@ -40,7 +40,19 @@ ROOMS = (
     ("_intake",),
     ("_endpoint",),
     ("",),  # the package root
-    ("compat",),
+    # From here: what is loaded only where it is asked for.
+    (
+        "compat",
+        "eventlog._sqlite_errors",
+        "eventlog._sqlite_followers",
+        "eventlog._sqlite_rows",
+        "eventlog._sqlite_schema",
+    ),
+    ("eventlog._sqlite_file", "eventlog._sqlite_rows"),
+    ("eventlog._sqlite_store",),
+    ("eventlog._sqlite_news", "eventlog._sqlite_retention"),
+    ("eventlog._sqlite_thread",),
+    ("eventlog.sqlite",),
     ("_cli_streams", "_cli_text", "_demo"),
     ("_cli",),
     ("__main__",),
@@ -48,6 +60,9 @@ ROOMS = (
 
 #: Where the machine may be reached for, and why.
 EXEMPT = {
+    "eventlog._sqlite_file": "the file of a log: opened by SQLite, and looked at",
+    "eventlog._sqlite_thread": "the one thread that works on it",
+    "eventlog.sqlite": "a path is taken, and the thread answers into the loop",
     "_cli": "the command line is a host: it runs a loop, minds signals and loads an agent",
     "_cli_streams": "its stdin and stdout, which only threads can read and write",
     "__main__": "what runs the command line",
@@ -55,6 +70,16 @@ EXEMPT = {
 
 #: Where one facility alone is named, and why.
 ONE_FACILITY = {
+    # What a log in a file says in its own words, its tables, and what is asked of them.
+    **dict.fromkeys(
+        (
+            "eventlog._sqlite_errors",
+            "eventlog._sqlite_news",
+            "eventlog._sqlite_schema",
+            "eventlog._sqlite_store",
+        ),
+        "sqlite3",
+    ),
     # A stream may be dropped in any thread; what that means is for its loop to do.
     "_stream": "call_soon_threadsafe",
 }
