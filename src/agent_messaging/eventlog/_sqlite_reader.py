@@ -3,6 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, final
@@ -74,25 +75,18 @@ class SqliteLogReader:
             self._connection = sqlite3.connect(
                 f"{Path(path).absolute().as_uri()}?mode=ro", uri=True, isolation_level=None
             )
+            with ExitStack() as stack:
+                stack.callback(self._connection.close)
+                version = check_version(self._connection, self._path)
+                if version != VERSION:
+                    raise SqliteLogError(
+                        "read_only",
+                        f"{self._path}: its version is {version}, not {VERSION}; open it once with"
+                        " an event log of this package, which brings it up to date",
+                    )
+                stack.pop_all()
         except sqlite3.Error as error:
             raise explained(error, self._path) from error
-        try:
-            self._check()
-        except BaseException:
-            self._connection.close()
-            raise
-
-    def _check(self) -> None:
-        try:
-            version = check_version(self._connection, self._path)
-        except sqlite3.Error as error:
-            raise explained(error, self._path) from error
-        if version != VERSION:
-            raise SqliteLogError(
-                "read_only",
-                f"{self._path}: its version is {version}, not {VERSION}; open it once with an"
-                " event log of this package, which brings it up to date",
-            )
 
     def __enter__(self) -> Self:
         return self
