@@ -181,7 +181,7 @@ class SqliteLogMachine(RuleBasedStateMachine):
 
     # Leases, time, and the end of users and logs.
 
-    @rule(seconds=st.sampled_from([0.5, 4.0, 11.0]))
+    @rule(seconds=st.sampled_from([0.5, 6.0, 30.0]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
 
@@ -274,7 +274,7 @@ def test_two_logs_of_a_file_answer_as_the_naive_one_whatever_happens() -> None:
     SqliteLogMachine.seen.clear()
     run_state_machine_as_test(
         SqliteLogMachine,
-        settings=settings(patient, max_examples=40, stateful_step_count=25),
+        settings=settings(patient, max_examples=60, stateful_step_count=30),
     )
     met = {name for name, count in SqliteLogMachine.seen.items() if count}
     assert met == {"claimed before", "refused", "again", "taken"}
