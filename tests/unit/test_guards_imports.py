@@ -51,7 +51,7 @@ ROOMS = (
     ("eventlog._sqlite_file", "eventlog._sqlite_rows"),
     ("eventlog._sqlite_store",),
     ("eventlog._sqlite_news", "eventlog._sqlite_retention"),
-    ("eventlog._sqlite_thread",),
+    ("eventlog._sqlite_reader", "eventlog._sqlite_thread"),
     ("eventlog.sqlite",),
     ("_cli_streams", "_cli_text", "_demo"),
     ("_cli",),
@@ -61,6 +61,7 @@ ROOMS = (
 #: Where the machine may be reached for, and why.
 EXEMPT = {
     "eventlog._sqlite_file": "the file of a log: opened by SQLite, and looked at",
+    "eventlog._sqlite_reader": "the same file, read from outside",
     "eventlog._sqlite_thread": "the one thread that works on it",
     "eventlog.sqlite": "a path is taken, and the thread answers into the loop",
     "_cli": "the command line is a host: it runs a loop, minds signals and loads an agent",

@@ -74,6 +74,7 @@ _NOT_KEPT: Final = (
     sqlite3.ProgrammingError,
     sqlite3.InterfaceError,
     sqlite3.DataError,
+    sqlite3.IntegrityError,
     OverflowError,
     TypeError,
     ValueError,
@@ -90,12 +91,11 @@ def explained(error: Exception, path: str) -> Exception:
     if isinstance(error, OSError):
         return SqliteLogError("io", f"{path}: {error.strerror}; {_ADVICE['io']}")
     if isinstance(error, _NOT_KEPT):
-        # Lone surrogates, integers beyond 64 bits, other types, texts that are too long.
+        # Lone surrogates, integers beyond 64 bits, no number, other types, texts that are too long.
         return ConfigurationError(f"what was given cannot be kept in an SQLite file: {error}")
     if isinstance(error, sqlite3.Error):
-        # Errors of the module itself, which have no code, were dealt with.
-        reason: Reason = _REASONS.get(error.sqlite_errorcode & 0xFF, "corrupt")
-        return SqliteLogError(
-            reason, f"{path}: {error} ({error.sqlite_errorname}); {_ADVICE[reason]}"
-        )
+        # What the module itself raises may have no code.
+        code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        reason: Reason = _REASONS.get(code & 0xFF, "corrupt")
+        return SqliteLogError(reason, f"{path}: {error} (code {code}); {_ADVICE[reason]}")
     return error
