@@ -8,16 +8,16 @@ from typing import Final, final
 
 from kill.points import Point
 
-#: A line that is no longer is written to a pipe in one piece, whichever thread it comes from.
-_PIPE_BYTES: Final = 4096
+#: The log's thread has something to say too.
+_speaking: Final = threading.Lock()
 
 
 def say(**facts: object) -> None:
-    """One JSON line on standard output, whole or not at all however the process ends."""
-    line = f"{json.dumps(facts)}\n".encode()
-    if len(line) > _PIPE_BYTES:
-        raise ValueError(f"too long for one write: {facts}")
-    os.write(1, line)
+    """One JSON line on standard output; only the last one may be in part, when the process ends."""
+    line = memoryview(f"{json.dumps(facts)}\n".encode())
+    with _speaking:
+        while line:
+            line = line[os.write(1, line) :]
 
 
 @final

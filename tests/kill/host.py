@@ -100,7 +100,9 @@ class Host:
             say(line=number, frame=text)
 
         until_closed = _until_none(frames)
-        await self._endpoint.serve(user_id, until_closed, send)
+        end = await self._endpoint.serve(user_id, until_closed, send)
+        if end.reason != "disconnected":
+            say(session_end=end.reason, error=repr(end.error)[:500])
 
 
 async def _until_none(queue: asyncio.Queue[T | None]) -> AsyncGenerator[T]:

@@ -132,6 +132,8 @@ class Ledger:
                     record == "lease_lost" and self.life in self.stalls
                 ):
                     self.fault(Claim.HOST, f"{line['text']}")
+            case {"session_end": reason, "error": error}:
+                self.fault(Claim.HOST, f"a session has ended as {reason}: {error}")
             case {"loop_error": words}:
                 self.fault(Claim.HOST, words)
             case _:
@@ -244,6 +246,13 @@ class Client:
     def is_settled(self) -> bool:
         """Whether all that it began has come to its end."""
         return not (self.unknown or self.unended or self._resumes or self._stops)
+
+    def open_ends(self) -> str:
+        """What it waits for."""
+        runs = [self.runs[run_id] for run_id in self.unended]
+        words = [f"{run.run_id} of {run.message_id} after {run.events[-1:]}" for run in runs]
+        words += [f"an answer to {sent}" for sent in self.unknown]
+        return f"waits for {words}, {len(self._resumes)} resumed, {self._stops} stopped"
 
     # What it sends; each returns a frame.
 

@@ -80,7 +80,8 @@ class Sweep:
         self._lines: dict[int, Client] = {}
         self._last_line = 0
         self._last_message = 0
-        self._is_deaf = False
+        #: The open lines whose frames are lost, which nobody knows yet.
+        self._lost: set[int] = set()
 
     def _plan(self) -> list[Phase]:
         scale = self._scale
@@ -127,7 +128,7 @@ class Sweep:
         ledger.life += 1
         ledger.places.clear()
         self._lines.clear()
-        self._is_deaf = False
+        self._lost.clear()
         hold = phase if phase in _AT_START else None
         passes = rng.randint(0, 1) if hold == "starting" else 0
         async with hosting(self._terms, self._hear, hold=hold, passes=passes) as host:
@@ -161,7 +162,7 @@ class Sweep:
         """One line of the host."""
         if "frame" not in line:
             self.ledger.told(line)
-        elif line["line"] in self._lines and not self._is_deaf:
+        elif line["line"] in self._lines.keys() - self._lost:
             self._lines[line["line"]].takes(line["frame"])
         else:
             self.ledger.counts["frames lost"] += 1
@@ -191,7 +192,8 @@ class Sweep:
         else:
             ledger.fault(Claim.REACHED, f"{phase} was not reached")
         # What a dead host has sent may still arrive, or not.
-        self._is_deaf = rng.random() < 0.5
+        if rng.random() < 0.5:
+            self._lost.update(self._lines)
         code = await host.kill()
         if code != -signal.SIGKILL:
             ledger.fault(Claim.HOST, f"it had ended with {code}")
@@ -225,12 +227,14 @@ class Sweep:
 
     def _say(self, host: Host, client: Client, frame: str | None) -> None:
         if frame is not None:
-            number = next(number for number, other in self._lines.items() if other is client)
-            host.say(line=number, frame=frame)
+            host.say(line=self._line_of(client), frame=frame)
+
+    def _line_of(self, client: Client) -> int:
+        return next(number for number, other in self._lines.items() if other is client)
 
     def _reload(self, host: Host, client: Client) -> None:
         """A client loses its connection, and has another one at once."""
-        number = next(number for number, other in self._lines.items() if other is client)
+        number = self._line_of(client)
         del self._lines[number]
         host.say(close=number)
         self.ledger.counts["reloads"] += 1
@@ -243,8 +247,7 @@ class Sweep:
         if not await self._until(host, lambda: all(c.is_settled for c in self.clients)):
             for client in self.clients:
                 if not client.is_settled:
-                    words = [sent.message_id for sent in client.unknown]
-                    client.fault(Claim.UNSETTLED, f"{words} unanswered, unended {client.unended}")
+                    client.fault(Claim.UNSETTLED, client.open_ends())
             return
         await look_at_ends(self._terms, self.ledger, self.clients)
 
@@ -284,6 +287,8 @@ class Sweep:
             client.stops_all = False
         # Whatever else becomes of it, the host leaves this to the next one.
         await self._wait_in_a_tool(host, rng.choice(self.clients))
+        if rng.random() < 0.3:
+            self._lost.add(self._line_of(rng.choice(self.clients)))
         for client in rng.sample(self.clients, 3):
             for _ in range(rng.randint(1, 2)):
                 thread_id = f"thread-{rng.randrange(_THREADS)}"
@@ -314,7 +319,8 @@ class Sweep:
     async def _bring_to(self, host: Host, point: Point) -> None:
         """Send a message, and have it held at a point, or whoever comes there first."""
         rng = self._random
-        client = rng.choice(self.clients)
+        # It may have to see something before the message comes there.
+        client = rng.choice([c for c in self.clients if self._line_of(c) not in self._lost])
         thread_id: str | None = None
         behaviour: Behaviour = rng.choice(_BUSY)
         if point == "queued":
