@@ -123,6 +123,8 @@ class Ledger:
                     self.counts["recovered"] += 1
                     if run is not None and run.life == self.life:
                         self.interrupted_alive.append((self.life, run_id))
+            case {"renewed": _}:
+                self.counts["renewals"] += 1
             case {"stalled": _}:
                 self.stalls.add(self.life)
                 self.counts["stalls of the machine"] += 1

@@ -150,6 +150,11 @@ class AnnouncingLog(PassingLog):
             if is_end:
                 await self._gate.tell_at("ended", message_id)
 
+    async def renew(self, leases: Sequence[Lease], lease_seconds: float) -> Sequence[Lease]:
+        lost = await super().renew(leases, lease_seconds)
+        say(renewed=len(leases) - len(lost))
+        return lost
+
     async def take_expired(
         self, owner: str, lease_seconds: float, *, limit: int
     ) -> Sequence[TakenRun]:

@@ -30,6 +30,8 @@ _PASSES: Final[dict[Phase, int]] = {"in a tool": 2, "sending": 3}
 #: Seconds: about as long as a host is busy with what it was sent, or with one thing.
 _WHILE: Final = 0.15
 _MOMENT: Final = 0.01
+#: More than there are in the time of a lease.
+_RENEWALS: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,6 +282,13 @@ class Sweep:
             self.ledger.fault(Claim.REACHED, f"{sent} does not wait")
         return sent
 
+    async def _outlive_leases(self, host: Host) -> None:
+        """Let the host live for longer than its leases last."""
+        counts = self.ledger.counts
+        enough = counts["renewals"] + _RENEWALS
+        if not await self._until(host, lambda: counts["renewals"] >= enough):
+            self.ledger.fault(Claim.LEASES, "they are not renewed")
+
     async def _converse(self, host: Host, phase: Phase) -> None:
         """Messages of several clients, and the one that is held where the host is to be killed."""
         rng = self._random
@@ -287,6 +296,8 @@ class Sweep:
             client.stops_all = False
         # Whatever else becomes of it, the host leaves this to the next one.
         await self._wait_in_a_tool(host, rng.choice(self.clients))
+        if rng.random() < 0.2:
+            await self._outlive_leases(host)
         if rng.random() < 0.3:
             self._lost.add(self._line_of(rng.choice(self.clients)))
         for client in rng.sample(self.clients, 3):
