@@ -40,11 +40,22 @@ ROOMS = (
     ("_intake",),
     ("_endpoint",),
     ("",),  # the package root
-    ("compat", "eventlog._redis_client", "eventlog._redis_keys", "eventlog._redis_scripts"),
-    ("eventlog._redis_answers",),
-    ("eventlog._redis_calls",),
-    ("eventlog._redis_readers",),
-    ("eventlog.redis_streams",),
+    # From here: what is loaded only where it is asked for.
+    (
+        "compat",
+        "eventlog._redis_client",
+        "eventlog._redis_keys",
+        "eventlog._redis_scripts",
+        "eventlog._sqlite_errors",
+        "eventlog._sqlite_followers",
+        "eventlog._sqlite_rows",
+        "eventlog._sqlite_schema",
+    ),
+    ("eventlog._redis_answers", "eventlog._sqlite_file", "eventlog._sqlite_rows"),
+    ("eventlog._redis_calls", "eventlog._sqlite_store"),
+    ("eventlog._redis_readers", "eventlog._sqlite_news", "eventlog._sqlite_retention"),
+    ("eventlog.redis_streams", "eventlog._sqlite_reader", "eventlog._sqlite_thread"),
+    ("eventlog.sqlite",),
     ("_cli_streams", "_cli_text", "_demo"),
     ("_cli",),
     ("__main__",),
@@ -52,6 +63,10 @@ ROOMS = (
 
 #: Where the machine may be reached for, and why.
 EXEMPT = {
+    "eventlog._sqlite_file": "the file of a log: opened by SQLite, and looked at",
+    "eventlog._sqlite_reader": "the same file, read from outside",
+    "eventlog._sqlite_thread": "the one thread that works on it",
+    "eventlog.sqlite": "a path is taken, and the thread answers into the loop",
     "_cli": "the command line is a host: it runs a loop, minds signals and loads an agent",
     "_cli_streams": "its stdin and stdout, which only threads can read and write",
     "__main__": "what runs the command line",
@@ -59,6 +74,16 @@ EXEMPT = {
 
 #: Where one facility alone is named, and why.
 ONE_FACILITY = {
+    # What a log in a file says in its own words, its tables, and what is asked of them.
+    **dict.fromkeys(
+        (
+            "eventlog._sqlite_errors",
+            "eventlog._sqlite_news",
+            "eventlog._sqlite_schema",
+            "eventlog._sqlite_store",
+        ),
+        "sqlite3",
+    ),
     # A stream may be dropped in any thread; what that means is for its loop to do.
     "_stream": "call_soon_threadsafe",
 }
