@@ -35,7 +35,6 @@ class LogFile:
         "_identity",
         "_is_doubtful",
         "_max_bytes",
-        "_orphans",
         "_size",
         "_uri",
         "path",
@@ -53,9 +52,6 @@ class LogFile:
         self._identity: tuple[int, int] | None = None
         self._size = 0
         self._is_doubtful = False
-        #: Connections to files that are no more where they were. Closed, they would remove by its
-        #: name what belongs to the file that may be there now.
-        self._orphans: list[sqlite3.Connection] = []
 
     def open(self) -> sqlite3.Connection:
         """A connection to the log; the file is made the first time, and never again.
@@ -148,18 +144,11 @@ class LogFile:
             )
         if status.st_size < self._size:
             self._is_doubtful = True
-            raise SqliteLogError("corrupt", f"{self.path}: the file was made shorter")
+            raise SqliteLogError(
+                "corrupt",
+                f"{self.path}: the file was made shorter; it is looked through when opened again",
+            )
         self._size = status.st_size
-
-    def close(self, connection: sqlite3.Connection) -> None:
-        """Close a connection to the log."""
-        try:
-            self.check()
-        except SqliteLogError as error:
-            if error.reason == "io":
-                self._orphans.append(connection)
-                return
-        connection.close()
 
 
 def check_version(connection: sqlite3.Connection, path: str) -> int:

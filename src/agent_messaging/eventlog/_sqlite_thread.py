@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeAlias, final
 
 from agent_messaging._errors import ConfigurationError, LeaseLost
-from agent_messaging._log import log, raised_at
+from agent_messaging._log import log
 from agent_messaging.eventlog._sqlite_errors import Reason, SqliteLogError, explained
 from agent_messaging.eventlog._sqlite_file import LogFile
 from agent_messaging.eventlog._sqlite_news import News, Told
@@ -25,6 +25,9 @@ Answer: TypeAlias = "Callable[[Sequence[Call], Told], object]"
 
 #: Changes what there is to tell of.
 Request: TypeAlias = Callable[[News], object]
+
+#: Trouble that reading says nothing of.
+_WRITING: Final = frozenset({"locked", "read_only", "full"})
 
 
 @final
@@ -179,19 +182,25 @@ class LogThread:
         try:
             told = self._transact(calls)
         except Exception as error:  # noqa: BLE001 - the clock is the host's, and may raise anything
-            self._fail(calls, explained(error, self._file.path))
+            explanation = explained(error, self._file.path)
+            if explanation is not error:
+                explanation.__cause__ = error
+            self._fail(calls, explanation)
         else:
-            self._note_trouble(None)
+            if self._trouble not in _WRITING or any(call.writes for call in calls):
+                self._note_trouble(None)
             self._tell(calls, told)
 
     def _transact(self, calls: Sequence[Call]) -> Told:
         news = self._news
+        writes = any(call.writes for call in calls)
+        if writes and self._trouble == "read_only":
+            self._drop_connection()  # one that could only read stays so
         try:
             store = self._store
             if store is None:
                 store = self._store = self._make_store(self._file.open())
             self._file.check()
-            writes = any(call.writes for call in calls)
             store.connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
             others_wrote = store.refresh()
             news.look(store.connection, others_wrote=others_wrote)
@@ -215,7 +224,7 @@ class LogThread:
         self._note_trouble(error)
         failing: Sequence[Call] = calls
         again: Sequence[Sequence[Call]] = ()
-        if reason in {"locked", "read_only"} and any(call.writes for call in calls):
+        if reason in _WRITING and reason != "full" and any(call.writes for call in calls):
             # Reading may be possible.
             failing = [call for call in calls if call.writes]
             again = [[call for call in calls if not call.writes]]
@@ -239,21 +248,19 @@ class LogThread:
 
     def _note_trouble(self, error: Exception | None) -> None:
         """Log when the file begins to make trouble, and when it is over."""
-        reason = error.reason if isinstance(error, SqliteLogError) else None
+        trouble = error if isinstance(error, SqliteLogError) else None
+        reason = None if trouble is None else trouble.reason
         if reason == self._trouble:
             return
         self._trouble = reason
-        if reason is None or error is None:
-            log(_logger, logging.INFO, "log_recovered", {"path": self._file.path})
+        fields: dict[str, object] = {"path": self._file.path}
+        if trouble is None:
+            log(_logger, logging.INFO, "log_recovered", fields)
         else:
-            fields: dict[str, object] = {
-                "path": self._file.path,
-                "reason": reason,
-                "raised_at": raised_at(error),
-            }
+            fields |= {"reason": reason, "explanation": trouble.message}
             log(_logger, logging.WARNING, "log_trouble", fields)
 
     def _drop_connection(self) -> None:
         store, self._store = self._store, None
         if store is not None:
-            self._file.close(store.connection)
+            store.connection.close()
