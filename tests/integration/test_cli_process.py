@@ -16,7 +16,7 @@ from typing import IO, TypeAlias
 
 import pytest
 
-from agent_messaging._cli import HINT
+from agent_messaging._cli_run import HINT
 from support import Json
 from support.commands import AGENTS, HELLO
 

@@ -11,8 +11,10 @@ from tempfile import TemporaryFile
 from typing import IO
 
 from agent_messaging import AgentLike
-from agent_messaging._cli import Host, main
-from agent_messaging._cli_streams import Output, StopError
+from agent_messaging._cli import main
+from agent_messaging._cli_exit import StopError
+from agent_messaging._cli_host import Host
+from agent_messaging._cli_streams import Output
 from agent_messaging._cli_text import json_line
 from support.frames import Json, decoded
 

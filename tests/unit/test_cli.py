@@ -254,7 +254,7 @@ def test_the_help_names_every_exit_code(capsys: pytest.CaptureFixture[str]) -> N
         main(["run", "--help"])
     assert caught.value.code == 0
     table = capsys.readouterr().out.partition("exit codes:\n")[2].partition("\n\n")[0]
-    assert [line.split()[0] for line in table.splitlines()] == ["0", "1", "2", "130", "143"]
+    assert [line.split()[0] for line in table.splitlines()] == ["0", "1", "2", "3", "130", "143"]
 
 
 def test_the_module_runs_as_the_command_does(

@@ -14,8 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_messaging._cli import HINT, main
-from agent_messaging._cli_streams import BlockingCalls, Lines, StopError, read_chunk, write_line
+from agent_messaging._cli import main
+from agent_messaging._cli_exit import StopError
+from agent_messaging._cli_run import HINT
+from agent_messaging._cli_streams import BlockingCalls, Lines, read_chunk, write_line
 from support.commands import HELLO, Result, run_command, standard_input
 
 # Streams that are closed, broken or slow.

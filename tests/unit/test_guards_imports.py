@@ -49,11 +49,14 @@ ROOMS = (
         "eventlog._sqlite_schema",
     ),
     ("eventlog._sqlite_file", "eventlog._sqlite_rows"),
-    ("eventlog._sqlite_store",),
+    ("eventlog._sqlite_reader", "eventlog._sqlite_store"),
     ("eventlog._sqlite_news", "eventlog._sqlite_retention"),
     ("eventlog._sqlite_thread",),
     ("eventlog.sqlite",),
-    ("_cli_streams", "_cli_text", "_demo"),
+    ("_cli_arguments", "_cli_exit", "_cli_text", "_demo"),
+    ("_cli_agent", "_cli_file", "_cli_log_text", "_cli_streams"),
+    ("_cli_host", "_cli_log"),
+    ("_cli_run",),
     ("_cli",),
     ("__main__",),
 )
@@ -61,9 +64,15 @@ ROOMS = (
 #: Where the machine may be reached for, and why.
 EXEMPT = {
     "eventlog._sqlite_file": "the file of a log: opened by SQLite, and looked at",
+    "eventlog._sqlite_reader": "the same file, looked at from outside",
     "eventlog._sqlite_thread": "the one thread that works on it",
     "eventlog.sqlite": "a path is taken, and the thread answers into the loop",
-    "_cli": "the command line is a host: it runs a loop, minds signals and loads an agent",
+    "_cli_agent": "the command line imports an agent, and shows its tracebacks",
+    "_cli_arguments": "a command has arguments, and prints its version",
+    "_cli_exit": "its standard error, and the numbers of signals for its exit codes",
+    "_cli_file": "a file is looked for before SQLite opens it",
+    "_cli_log": "its standard output, and whether that is a terminal",
+    "_cli_run": "it is a host: it runs a loop, and minds signals",
     "_cli_streams": "its stdin and stdout, which only threads can read and write",
     "__main__": "what runs the command line",
 }

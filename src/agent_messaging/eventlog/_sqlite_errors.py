@@ -89,13 +89,16 @@ def explained(error: Exception, path: str) -> Exception:
     """
     if isinstance(error, OSError):
         return SqliteLogError("io", f"{path}: {error.strerror}; {_ADVICE['io']}")
+    if isinstance(error, UnicodeDecodeError):
+        # SQLite quotes a damaged file in what it says, and that is not text.
+        return SqliteLogError("corrupt", f"{path}: {_ADVICE['corrupt']}")
     if isinstance(error, _NOT_KEPT):
         # Lone surrogates, integers beyond 64 bits, other types, texts that are too long.
         return ConfigurationError(f"what was given cannot be kept in an SQLite file: {error}")
     if isinstance(error, sqlite3.Error):
-        # Errors of the module itself, which have no code, were dealt with.
-        reason: Reason = _REASONS.get(error.sqlite_errorcode & 0xFF, "corrupt")
-        return SqliteLogError(
-            reason, f"{path}: {error} ({error.sqlite_errorname}); {_ADVICE[reason]}"
-        )
+        # Of the errors of the module itself, which have no code, one is left: a text that is none.
+        code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+        name: str = getattr(error, "sqlite_errorname", "SQLITE_CORRUPT")
+        reason: Reason = _REASONS.get(code & 0xFF, "corrupt")
+        return SqliteLogError(reason, f"{path}: {error} ({name}); {_ADVICE[reason]}")
     return error
