@@ -126,9 +126,11 @@ def _add_log(log: argparse.ArgumentParser) -> None:
     log.add_argument("--thread", metavar="ID", type=_id, help="of this thread alone")
     log.add_argument(
         "--status",
+        metavar="STATUS",
         action="append",
         choices=get_args(RunStatus),
-        help="with this status alone; may be given several times",
+        help=f"with this status alone, one of {', '.join(get_args(RunStatus))}; may be given "
+        "several times",
     )
     log.add_argument("--limit", metavar="N", type=_count, help="the newest N alone (default: all)")
     log.add_argument(

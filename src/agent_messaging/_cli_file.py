@@ -1,6 +1,7 @@
 """The file in which the command line keeps events: opened, and its troubles in plain words."""
 
 import logging
+import os
 import time
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -48,12 +49,29 @@ def opened(path: str) -> Generator[SqliteLogReader]:
     Raises:
         StopError: there is none, it cannot be read, or it is no log.
     """
-    # What is no file may never be opened: a pipe waits for somebody to write to it.
-    if not Path(path).is_file():
-        what = "it is not a file" if Path(path).exists() else "there is no such file"
-        raise StopError(EXIT_FILE, f"{path}: {what}")
+    if not _is_there(path):
+        raise StopError(EXIT_FILE, f"{path}: there is no such file")
     with explained(), SqliteLogReader(path) as reader:
         yield reader
+
+
+def _is_there(path: str) -> bool:
+    """Whether there is a file.
+
+    Raises:
+        StopError: there is something else, which might not even be opened without waiting; or no
+            folder for the file.
+    """
+    place = Path(path)
+    try:
+        if place.is_file():
+            return True
+        what = "it is not a file" if place.exists() else "there is no such folder"
+        if not place.exists() and place.parent.is_dir():
+            return False
+    except OSError as error:
+        what = error.strerror
+    raise StopError(EXIT_FILE, f"{path}: {what}")
 
 
 @asynccontextmanager
@@ -68,6 +86,7 @@ async def kept(log: SqliteEventLog, path: str, lease_seconds: float) -> AsyncGen
     Raises:
         StopError: it cannot be opened, or could not be used any more.
     """
+    _is_there(path)
     notes = _Notes(path)
     loggers = [logging.getLogger(f"agent_messaging.{name}") for name in ("endpoint", "eventlog")]
     for logger in loggers:
@@ -75,6 +94,10 @@ async def kept(log: SqliteEventLog, path: str, lease_seconds: float) -> AsyncGen
     try:
         with explained():
             async with log:
+                # SQLite opens a file that may not be written without a word of that.
+                if not os.access(path, os.W_OK):
+                    raise SqliteLogError("read_only", f"{path}: {_TROUBLE['read_only']}")
+                await log.renew((), lease_seconds)  # of nothing: nobody else keeps it locked
                 with opened(path) as reader:
                     _say_who_is_there(path, reader.count_leased(time.time()), lease_seconds)
                 yield

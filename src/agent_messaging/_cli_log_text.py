@@ -104,6 +104,9 @@ class Table:
             excess = sum(widths) + len(_GAP) * (len(widths) - 1) - self._width
             for _ in range(excess):
                 column = max(_USER, _THREAD, key=lambda each: widths[each])
+                if widths[column] <= _NARROWEST:
+                    # Better an id that names several than lines of two lines each.
+                    column = _RUN
                 widths[column] = max(widths[column] - 1, _NARROWEST)
         return widths
 

@@ -90,7 +90,7 @@ class SqliteLogReader:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = str(path)
         #: Where SQLite looks for the files beside it, too.
-        self._place = Path(path).resolve()
+        self._place = Path(os.path.realpath(path))
         self._found: tuple[int, int, int] | None = None
         self._connection = self._open()
 
@@ -117,12 +117,12 @@ class SqliteLogReader:
 
     def _look(self) -> tuple[int, int, int] | None:
         """What tells whether the file has changed; None if anybody has it open."""
-        if Path(f"{self._place}-wal").exists():
-            return None
         try:
             status = self._place.stat()
+            if Path(f"{self._place}-wal").exists():
+                return None
         except OSError:
-            return None
+            return None  # whoever opens it will say what is the matter
         return status.st_ino, status.st_size, status.st_mtime_ns
 
     def _check(self, connection: sqlite3.Connection) -> None:
