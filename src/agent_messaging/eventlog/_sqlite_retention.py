@@ -1,7 +1,7 @@
 """What a log in an SQLite file lets go of, a portion at a time."""
 
-from collections.abc import Callable
-from typing import Final, final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, final
 
 from agent_messaging._records import record
 from agent_messaging.eventlog._sqlite_store import Store
@@ -13,6 +13,10 @@ _PORTION: Final = 500
 
 #: Seconds between looks at what has grown old.
 _SWEEP_SECONDS: Final = 60.0
+
+#: Seconds after its end in which a run is spared, whatever there is too much of: those who watch it
+#: are to read its end.
+_SPARED_SECONDS: Final = 60.0
 
 #: Seconds that a notice is there for other processes, which look many times a second.
 _NOTICE_SECONDS: Final = 60.0
@@ -28,8 +32,8 @@ _UNDER_WAY: Final = """
     FROM runs WHERE user_id = ? AND ended_at IS NULL
 """
 _OLDEST_OF_USER: Final = """
-    SELECT number, user_id, held, last_seq FROM runs
-    WHERE user_id = ? AND held > 0 ORDER BY ended_at, number LIMIT 2
+    SELECT number, user_id, held, last_seq, ended_at FROM runs
+    WHERE user_id = ? AND held > 0 ORDER BY ended_at, number LIMIT 1
 """
 _OLDEST: Final = """
     SELECT number, user_id, held, last_seq FROM runs
@@ -55,13 +59,15 @@ class Retained:
 class Retention:
     """Removes what is beyond the bounds, or too old."""
 
-    __slots__ = ("_bounds", "_clock", "_evicting", "_now", "_sweep_at", "_users")
+    __slots__ = ("_bounds", "_clock", "_evicting", "_later", "_now", "_sweep_at", "_users")
 
     def __init__(self, bounds: Retained, clock: Callable[[], float]) -> None:
         self._bounds = bounds
         self._clock = clock
         #: Users of whom there may be too much.
         self._users: dict[str, None] = {}
+        #: Those of whom there is, and who are looked at again when their runs are spared no more.
+        self._later: dict[str, None] = {}
         #: The user whose run is being removed: it goes wholly, once it was begun.
         self._evicting: str | None = None
         self._now = 0.0
@@ -78,21 +84,22 @@ class Retention:
 
     def remove(self, store: Store) -> None:
         """Remove a portion of what is beyond the bounds, or too old."""
+        now = self._clock()
         if self._users:
             user_id = next(iter(self._users))
-            if not self._relieve(store, user_id):
+            if not self._relieve(store, user_id, now):
                 del self._users[user_id]
-            return
-        now = self._clock()
-        if not (
+        elif not (
             self._remove_old_events(store, now)
             or self._remove_old_claims(store, now)
             or self._remove_old_notices(store, now)
         ):
+            self._users, self._later = self._later, {}
             self._sweep_at = now + _SWEEP_SECONDS
 
     def postpone(self) -> None:
         """The log is in trouble; try again later."""
+        self._later |= self._users
         self._users.clear()
         self._sweep_at = self._time() + _SWEEP_SECONDS
 
@@ -103,31 +110,39 @@ class Retention:
             pass
         return self._now
 
-    def _relieve(self, store: Store, user_id: str) -> bool:
+    def _relieve(self, store: Store, user_id: str, now: float) -> bool:
         """Remove a portion of what there is too much of; whether there was any."""
         bounds, execute = self._bounds, store.connection.execute
         runs, events = execute(_HELD_OF_USER, (user_id,)).fetchone()
         under_way = execute(_UNDER_WAY, (user_id,)).fetchall()
         speaking = [row for row in under_way if row[1] is not None]
-        events += sum(last_seq + 1 - first_seq for _, first_seq, last_seq in speaking)
-        runs += len(under_way)
-        excess = events - bounds.events_per_user
-        if self._evicting != user_id and excess <= 0 and runs <= bounds.runs_per_user:
+        growing = sum(last_seq + 1 - first_seq for _, first_seq, last_seq in speaking)
+        is_over = (
+            runs + len(under_way) > bounds.runs_per_user
+            or events + growing > bounds.events_per_user
+        )
+        if not is_over and self._evicting != user_id:
             return False
-        held = execute(_OLDEST_OF_USER, (user_id,)).fetchall()
-        # The run that ended last is read by those who watch it, unless there is something newer.
-        if len(held) > 1 or (held and under_way):
-            removed = self._evict(store, held[0], _PORTION)
-            self._evicting = user_id if removed < held[0][2] else None
+        *oldest, ended_at = execute(_OLDEST_OF_USER, (user_id,)).fetchone() or (None,)
+        if ended_at is not None and ended_at <= now - _SPARED_SECONDS:
+            removed = self._evict(store, oldest, _PORTION)
+            self._evicting = user_id if removed < oldest[2] else None
             return True
-        self._evicting = None
-        if excess <= 0 or not speaking:
-            return False
-        number, first_seq, last_seq = max(speaking, key=lambda row: row[2] - row[1])
+        if ended_at is not None:
+            self._later[user_id] = None
+        return growing > bounds.events_per_user and self._trim(
+            store, speaking, growing - bounds.events_per_user
+        )
+
+    def _trim(self, store: Store, runs: Sequence[tuple[int, int, int]], excess: int) -> bool:
+        """Remove the oldest events of the longest run under way; whether it could do with less."""
+        number, first_seq, last_seq = max(runs, key=lambda row: row[2] - row[1])
         count = min(excess, _PORTION, last_seq - first_seq)  # its newest event stays
-        execute("DELETE FROM events WHERE run = ? AND seq < ?", (number, first_seq + count))
+        store.connection.execute(
+            "DELETE FROM events WHERE run = ? AND seq < ?", (number, first_seq + count)
+        )
         store.removed(())
-        return bool(count > 0)
+        return count > 0
 
     def _remove_old_events(self, store: Store, now: float) -> bool:
         left = _PORTION
@@ -140,7 +155,7 @@ class Retention:
             left -= self._evict(store, oldest, left)
         return left < _PORTION
 
-    def _evict(self, store: Store, run: tuple[int, str, int, int], portion: int) -> int:
+    def _evict(self, store: Store, run: Sequence[Any], portion: int) -> int:
         """Remove the oldest events of a run that has ended; how many."""
         execute = store.connection.execute
         number, user_id, held, last_seq = run
