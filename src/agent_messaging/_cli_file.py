@@ -95,7 +95,9 @@ async def kept(log: SqliteEventLog, path: str, lease_seconds: float) -> AsyncGen
         with explained():
             async with log:
                 # SQLite opens a file that may not be written without a word of that.
-                if not os.access(path, os.W_OK):
+                if not os.access(
+                    path, os.W_OK, effective_ids=os.access in os.supports_effective_ids
+                ):
                     raise SqliteLogError("read_only", f"{path}: {_TROUBLE['read_only']}")
                 await log.renew((), lease_seconds)  # of nothing: nobody else keeps it locked
                 with opened(path) as reader:
@@ -112,10 +114,13 @@ async def kept(log: SqliteEventLog, path: str, lease_seconds: float) -> AsyncGen
 
 def _say_who_is_there(path: str, runs: int, lease_seconds: float) -> None:
     if runs:
-        has = "1 run has" if runs == 1 else f"{runs} runs have"
+        what, whose = (
+            ("1 run has", "If its program was killed, it ends")
+            if runs == 1
+            else (f"{runs} runs have", "Those of programs that were killed end")
+        )
         _say(
-            f"{path}: {has} not ended. If it is a killed program's, it ends as interrupted"
-            f" within {lease_seconds:.0f} seconds."
+            f"{path}: {what} not ended. {whose} as interrupted within {lease_seconds:.0f} seconds."
         )
 
 

@@ -9,7 +9,7 @@ from agent_messaging._cli_agent import explain
 from agent_messaging._cli_exit import EXIT_FILE, StopError
 from agent_messaging._cli_streams import Lines, Output
 from agent_messaging._endpoint import Endpoint
-from agent_messaging._errors import ErrorCode
+from agent_messaging._errors import ErrorCode, EventLogError
 from agent_messaging._handler import AgentMessageHandler, RunFinished
 from agent_messaging._limits import Limits
 from agent_messaging._registry import AgentLike
@@ -41,6 +41,9 @@ _UNDER_WAY: Final = 64
 _STEP: Final = 64
 #: Turns of the loop in which a line has its effect; a few tasks deep is usual.
 _TURNS: Final = 8
+#: Answers of a log in a file in which a line has its effect: the start of a run, its events, and
+#: what is read of them to be sent.
+_ANSWERS: Final = 6
 #: The user is trusted, and held to no rate. No agent is far ahead of what is written, so that the
 #: log never has to let go of an event that was not: 34 of a run, of up to 1 MiB each.
 _LIMITS: Final = Limits(
@@ -68,6 +71,7 @@ class Host:
 
     def __init__(self, agent: AgentLike, user_id: str, log: EventLog | None = None) -> None:
         self._user_id = user_id
+        self._log = log
         self._run_ended = asyncio.Event()
         self._endpoint = Endpoint(
             AgentMessageHandler(agent, on_run_finished=self._finished),
@@ -141,10 +145,21 @@ class Host:
         """
         for _ in range(_TURNS):
             await asyncio.sleep(0)
+        if self._log is not None and self._endpoint.runs(self._user_id):
+            await self._let_log_answer(self._log)
         await output.take(_STEP, session.wait_sent())
         while len(self._endpoint.runs(self._user_id)) >= _UNDER_WAY:
             self._run_ended.clear()
             await self._run_ended.wait()
+
+    async def _let_log_answer(self, log: EventLog) -> None:
+        """Wait for what the log was asked, and for what is asked for because of that."""
+        with suppress(EventLogError):  # whoever needs the answer hears of that
+            for _ in range(_ANSWERS):
+                # It answers in the order in which it is asked.
+                await log.find_run(self._user_id, "")
+                for _ in range(_TURNS):
+                    await asyncio.sleep(0)
 
     def _finished(self, finished: RunFinished) -> None:
         self._run_ended.set()

@@ -18,7 +18,7 @@ from agent_messaging._cli_text import text_line
 from agent_messaging.dialects.native import NativeRunEncoder
 from agent_messaging.eventlog._sqlite_reader import ListedRun, SqliteLogReader
 
-__all__ = ["Progress", "show"]
+__all__ = ["Progress", "Writer", "show"]
 
 #: Rows that are made together, and are as wide as each other.
 _TOGETHER: Final = 500
@@ -49,7 +49,7 @@ def show(arguments: Namespace) -> None:
     sink = stdout.fileno()
     render = _json_line if arguments.format == "json" else _text_line(stdout.encoding)
     with opened(arguments.file) as reader, closing(Progress()) as progress:
-        output = _Output(sink, render, progress)
+        output = Writer(sink, render, progress)
         if arguments.run is None:
             lines = _listed(reader, arguments, progress, _width(sink))
         else:
@@ -136,7 +136,7 @@ def _json_line(line: str) -> bytes:
 
 
 @final
-class _Output:
+class Writer:
     """Gathers lines, and writes many at once.
 
     Attributes:

@@ -4,6 +4,7 @@ import json
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from math import isfinite
 from typing import Any, Final, TypeAlias, cast, final
 
 from agent_messaging._cli_text import payload_text, printable
@@ -138,6 +139,8 @@ def _columns(text: str) -> int:
 
 def _duration(seconds: float) -> str:
     """In seven characters, unless it takes some months."""
+    if not isfinite(seconds):
+        return str(seconds)
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 59.95:
