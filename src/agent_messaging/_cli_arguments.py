@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import Final, final, get_args
+from typing import Final, Protocol, final, get_args
 
 from agent_messaging._limits import is_id
 from agent_messaging.eventlog.protocol import RunStatus
@@ -70,8 +70,24 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
+class _Commands(Protocol):
+    """What `argparse` adds commands to, whose own class has no public name."""
+
+    def add_parser(
+        self,
+        name: str,
+        *,
+        help: str,
+        description: str,
+        epilog: str,
+        formatter_class: type[argparse.HelpFormatter],
+    ) -> argparse.ArgumentParser:
+        """Add one."""
+        ...
+
+
 def _command(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    commands: _Commands,
     name: str,
     summary: str,
     description: str,

@@ -70,7 +70,7 @@ def _is_there(path: str) -> bool:
         if not place.exists() and place.parent.is_dir():
             return False
     except OSError as error:
-        what = error.strerror
+        what = error.strerror or str(error)
     raise StopError(EXIT_FILE, f"{path}: {what}")
 
 

@@ -117,11 +117,9 @@ def _filled(text: str, width: int, *, right: bool) -> str:
     missing = width - _columns(text)
     if missing >= 0:
         return " " * missing + text if right else text + " " * missing
-    kept = ""
-    for character in text:
-        if _columns(kept + character) > width - 1:
-            break
-        kept += character
+    kept = text[: width - 1]
+    while _columns(kept) >= width:
+        kept = kept[:-1]
     return kept + "~" + " " * (width - 1 - _columns(kept))
 
 
@@ -262,5 +260,7 @@ def _payload(event: LoggedEvent) -> dict[str, Any]:
         payload: object = json.loads(event.payload)
     except (ValueError, RecursionError):
         payload = None
+    if isinstance(payload, dict):
+        return cast("dict[str, Any]", payload)
     # Nothing else is appended by endpoints; what others have put there is shown as it is.
-    return payload if isinstance(payload, dict) else {"payload": event.payload}
+    return {"payload": event.payload}

@@ -265,6 +265,7 @@ def table(report: Report) -> str:
         spread = f"quartiles {measured.lower:.2f} to {measured.upper:.2f}"
         return f"{name}: {measured.median:.2f}, {spread}{kept}"
 
+    append, lone, loop = report.append_ms, report.lone_ms, report.held_ms
     held = f"budget {HELD_BUDGET_MS:.0f} {verdict(report.held_ms[1], HELD_BUDGET_MS)}"
     return "\n".join(
         [
@@ -273,11 +274,10 @@ def table(report: Report) -> str:
             ratio("  survives a loss of power", report.sqlite_power, None),
             f"  the bare statement: {report.raw_us:.2f} us a row",
             "milliseconds of an append",
-            f"  among {RUNS} runs: median {report.append_ms[0]:.2f}, p99.9 {report.append_ms[1]:.2f}",
-            f"  of one run alone: median {report.lone_ms[0]:.2f}, p99.9 {report.lone_ms[1]:.2f}",
+            f"  among {RUNS} runs: median {append[0]:.2f}, p99.9 {append[1]:.2f}",
+            f"  of one run alone: median {lone[0]:.2f}, p99.9 {lone[1]:.2f}",
             "milliseconds that the loop was held at a time meanwhile",
-            f"  median {report.held_ms[0]:.2f}, p99.9 {report.held_ms[1]:.2f} ({held}),"
-            f" longest {report.held_ms[2]:.2f}",
+            f"  median {loop[0]:.2f}, p99.9 {loop[1]:.2f} ({held}), longest {loop[2]:.2f}",
             ratio("log in memory to a bare list", report.memory, MEMORY_BUDGET),
             f"  the bare list: {report.list_us:.2f} us an event",
         ]

@@ -36,8 +36,7 @@ class GateClock:
 
     async def reached(self) -> None:
         """Wait until the thread is held up."""
-        while not self._reached.is_set():
-            await asyncio.sleep(0)
+        await asyncio.to_thread(self._reached.wait)
 
     def open(self) -> None:
         self._open.set()

@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import logging
 import re
+import sqlite3
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Final
@@ -27,6 +28,7 @@ from agent_messaging import (
     WebSocketLike,
     compat,
 )
+from agent_messaging.eventlog.sqlite import SqliteEventLog, SqliteLogError
 from support import Recorder, chat, pages, run
 
 _SOURCE: Final = Path(agent_messaging.__file__).parent
@@ -98,13 +100,14 @@ def _stored(name: str) -> str:
 
 
 def test_the_levels_and_fields_of_the_log_events_are_those_of_the_source(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     plain = logging.makeLogRecord({}).__dict__.keys() | {"event", "message", "asctime"}
 
     with caplog.at_level(logging.DEBUG, logger="agent_messaging"):
         run(everything_that_handlers_log())
         run(everything_that_endpoints_log())
+        asyncio.run(everything_that_a_log_on_disk_logs(tmp_path / "log.db"))
 
     logged: dict[Event, set[str]] = {}
     levels: dict[Event, set[str]] = {}
@@ -116,6 +119,15 @@ def test_the_levels_and_fields_of_the_log_events_are_those_of_the_source(
     assert logged == {event: fields for event, (_, fields) in documented().items()}
     for event, (text, _) in documented().items():
         assert {level for level in levels[event] if level not in text} == set(), event
+
+
+async def everything_that_a_log_on_disk_logs(path: Path) -> None:
+    async with SqliteEventLog(path, busy_seconds=0.02) as log:
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(SqliteLogError):
+                await log.forget("ann")
+        await log.forget("ann")
 
 
 class _Former:

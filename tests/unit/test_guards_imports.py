@@ -49,9 +49,9 @@ ROOMS = (
         "eventlog._sqlite_schema",
     ),
     ("eventlog._sqlite_file", "eventlog._sqlite_rows"),
-    ("eventlog._sqlite_reader", "eventlog._sqlite_store"),
+    ("eventlog._sqlite_store",),
     ("eventlog._sqlite_news", "eventlog._sqlite_retention"),
-    ("eventlog._sqlite_thread",),
+    ("eventlog._sqlite_reader", "eventlog._sqlite_thread"),
     ("eventlog.sqlite",),
     ("_cli_arguments", "_cli_exit", "_cli_text", "_demo"),
     ("_cli_agent", "_cli_file", "_cli_log_text", "_cli_streams"),
@@ -64,7 +64,7 @@ ROOMS = (
 #: Where the machine may be reached for, and why.
 EXEMPT = {
     "eventlog._sqlite_file": "the file of a log: opened by SQLite, and looked at",
-    "eventlog._sqlite_reader": "the same file, looked at from outside",
+    "eventlog._sqlite_reader": "the same file, read from outside",
     "eventlog._sqlite_thread": "the one thread that works on it",
     "eventlog.sqlite": "a path is taken, and the thread answers into the loop",
     "_cli_agent": "the command line imports an agent, and shows its tracebacks",

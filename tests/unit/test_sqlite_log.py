@@ -1,7 +1,7 @@
 """The log in an SQLite file: its thread, its batches, its bounds, its beginning and its end."""
 
 import asyncio
-import os
+import sqlite3
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,11 @@ import pytest
 
 from agent_messaging import ConfigurationError, EventLogError, Lease, LeaseLost
 from agent_messaging.eventlog import sqlite
+from agent_messaging.eventlog._sqlite_schema import upgrade
+from agent_messaging.eventlog._sqlite_store import Store
+from agent_messaging.eventlog._sqlite_thread import LogThread
 from agent_messaging.eventlog.sqlite import SqliteEventLog, SqliteLogError
+from conformance.notices import Notices
 from conformance.trial import LogOnTrial, Trial, Wakes, event, story
 from support.event_logs import HandClock
 from support.sqlite_logs import GateClock, opened
@@ -20,14 +24,27 @@ def threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if "event-log" in thread.name]
 
 
+def thread_of(log: SqliteEventLog) -> LogThread:
+    thread = log._thread  # pyright: ignore[reportPrivateUsage]
+    assert thread is not None
+    return thread
+
+
+def waiting(log: SqliteEventLog) -> tuple[int, int]:
+    """How many calls the thread has been handed, and how many wait for there to be fewer."""
+    return log._under_way, len(log._room)  # pyright: ignore[reportPrivateUsage]
+
+
 class CountingLoop(asyncio.SelectorEventLoop):
     """Counts how often other threads had something called."""
 
     answers = 0
 
-    def call_soon_threadsafe(self, *args: Any, **kwargs: Any) -> Any:
+    def call_soon_threadsafe(  # type: ignore[override]
+        self, callback: Any, *args: Any, context: Any = None
+    ) -> Any:
         self.answers += 1
-        return super().call_soon_threadsafe(*args, **kwargs)
+        return super().call_soon_threadsafe(callback, *args, context=context)
 
 
 # The beginning.
@@ -86,7 +103,7 @@ def test_options_that_cannot_be_meant_are_refused(tmp_path: Path, options: Any) 
     (name,) = options
     with pytest.raises(ConfigurationError, match=name):
         SqliteEventLog(tmp_path / "log.db", **options)
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_public_names_report_the_module_that_users_import_them_from() -> None:
@@ -252,15 +269,13 @@ def test_calls_beyond_the_bound_wait_for_their_turn(tmp_path: Path) -> None:
             calls = [asyncio.create_task(log.find_run("ann", "run")) for _ in range(20)]
             for _ in range(5):
                 await asyncio.sleep(0)
-            assert log._under_way == 3
-            assert len(log._room) == 18
+            assert waiting(log) == (3, 18)
             calls[10].cancel()
             clock.open()
             await held_up
             done = await asyncio.gather(*calls, return_exceptions=True)
             assert sum(isinstance(one, asyncio.CancelledError) for one in done) == 1
-            assert log._under_way == 0
-            assert log._room == []
+            assert waiting(log) == (0, 0)
 
     asyncio.run(steps())
 
@@ -301,10 +316,10 @@ def test_closing_waits_for_what_was_asked_for_and_for_the_thread(tmp_path: Path)
         assert [lease.run_id for lease in await asyncio.gather(*claims)] == [
             f"run {number}" for number in range(9)
         ]
-        # The last one to leave puts everything into the one file.
-        assert os.listdir(tmp_path) == ["log.db"]
 
     asyncio.run(steps())
+    # The last one to leave puts everything into the one file.
+    assert [path.name for path in tmp_path.iterdir()] == ["log.db"]
 
 
 def test_a_log_whose_closing_is_cancelled_is_closed_all_the_same(tmp_path: Path) -> None:
@@ -335,8 +350,7 @@ def test_a_log_that_nobody_closed_lets_its_thread_go_with_its_loop(tmp_path: Pat
 
     asyncio.run(steps())
     clock.open()
-    assert log._thread is not None
-    log._thread.join()
+    thread_of(log).join()
     assert threads() == []
 
 
@@ -349,10 +363,27 @@ def test_a_log_that_nobody_closed_and_nobody_asked_may_still_be_told_to_end(
         await log.find_run("ann", "run")
 
     asyncio.run(steps())
-    assert log._thread is not None
-    log._thread.end()
-    log._thread.join()
+    thread_of(log).end()
+    thread_of(log).join()
     assert threads() == []
+
+
+# What is remembered.
+
+
+def test_runs_beyond_those_that_are_remembered_are_appended_to_like_any(tmp_path: Path) -> None:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    upgrade(connection, 0)
+    store = Store(connection, HandClock().read, 100)
+    store.refresh()
+    leases = [Lease("ann", f"run {number}", "token") for number in range(10_100)]
+    for lease in leases:
+        store.claim(lease, "thread", f"message of {lease.run_id}", "digest", "owner", 60.0)
+    for lease in leases[:200]:
+        store.append(lease, [event(1)])
+    store.flush()
+    assert connection.execute("SELECT count(*) FROM events").fetchone() == (200,)
+    connection.close()
 
 
 # Following, within a process.
@@ -378,23 +409,23 @@ def test_the_thread_looks_around_only_while_somebody_follows(tmp_path: Path) -> 
         async with opened(tmp_path / "log.db") as trial:
             log = trial.log
             assert isinstance(log, SqliteEventLog)
-            assert log._thread is not None
-            news = log._thread._news
+            news = thread_of(log)._news  # pyright: ignore[reportPrivateUsage]
             await trial.claim("run")
-            assert not news.is_wanted
+            wanted = [news.is_wanted]
             unfollows = [
                 log.follow("ann", "run", Wakes().wake),
                 log.follow("ann", "run", Wakes().wake),
-                log.follow_notices("one", lambda *_: None),
-                log.follow_notices("two", lambda *_: None),
+                log.follow_notices("one", Notices().tell),
+                log.follow_notices("two", Notices().tell),
             ]
-            await log.find_run("ann", "run")
-            assert news.is_wanted
             for unfollow in unfollows:
+                await log.find_run("ann", "run")
+                wanted.append(news.is_wanted)
                 unfollow()
                 unfollow()
             await log.find_run("ann", "run")
-            assert not news.is_wanted
+            wanted.append(news.is_wanted)
+            assert wanted == [False, True, True, True, True, False]
 
     asyncio.run(steps())
 

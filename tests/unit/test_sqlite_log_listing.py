@@ -211,9 +211,11 @@ def test_rows_that_are_out_of_order_do_not_lead_in_circles(path: Path, newest_fi
     assert content[place + 1] == 3
     content[place + 1] = 2
     path.write_bytes(content)
-    with SqliteLogReader(path) as reader:
-        with pytest.raises(SqliteLogError, match="the file is damaged"):
-            list(reader.runs(newest_first=newest_first))
+    with (
+        SqliteLogReader(path) as reader,
+        pytest.raises(SqliteLogError, match="the file is damaged"),
+    ):
+        list(reader.runs(newest_first=newest_first))
 
 
 def test_a_schema_that_is_no_text_is_damage(path: Path) -> None:

@@ -103,8 +103,9 @@ def test_reading_changes_nothing(tmp_path: Path) -> None:
     before = path.read_bytes()
     with SqliteLogReader(path) as reader:
         assert len(list(reader.runs())) == 1
+        connection = reader._connection  # pyright: ignore[reportPrivateUsage]
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
-            reader._connection.execute("DELETE FROM runs")
+            connection.execute("DELETE FROM runs")
         reader.close()
     assert path.read_bytes() == before
 

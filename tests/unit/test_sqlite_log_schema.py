@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from agent_messaging import Lease
+from agent_messaging import Lease, LoggedEvent
 from agent_messaging.eventlog._sqlite_schema import STEPS, VERSION, upgrade
 from conformance.trial import story
 from support.event_logs import HandClock
 from support.sqlite_fixtures import make_version_0, make_version_1
 from support.sqlite_logs import opened
 
-RUNS = [
+RUNS: list[tuple[str, str, list[LoggedEvent]]] = [
     ("ann", "ended", story(4)),
     ("ann", "under way", story(9)[:5]),
     ("ann", "silent", []),

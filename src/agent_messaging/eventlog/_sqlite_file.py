@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, final
 
-from agent_messaging.eventlog._sqlite_errors import SqliteLogError, explained
+from agent_messaging.eventlog._sqlite_errors import SqliteLogError
 from agent_messaging.eventlog._sqlite_schema import APPLICATION_ID, VERSION, upgrade
 
 __all__ = ["Durability", "LogFile", "check_version"]
@@ -14,10 +14,14 @@ __all__ = ["Durability", "LogFile", "check_version"]
 #: What an acknowledged event survives: the end of every process, or a loss of power too.
 Durability: TypeAlias = Literal["process", "power"]
 
-#: Bytes that the file beside the log, of what was written last, is cut to when it was longer.
-_JOURNAL_BYTES: Final = 16 * 1024 * 1024
+#: Pages of what was written last, which is kept beside the file, until they are moved into it: some
+#: 16 MB. Moving waits for the disk twice, and a page that changes often is moved once.
+_JOURNAL_PAGES: Final = 4_000
 
-#: Seconds between attempts to open a file that another process is just making.
+#: Bytes that what is beside the file is cut to where it was longer.
+_JOURNAL_BYTES: Final = 64 * 1024 * 1024
+
+#: Seconds between attempts to have a file shared that another process is just making.
 _PAUSE: Final = 0.01
 
 
@@ -59,19 +63,6 @@ class LogFile:
         Raises:
             SqliteLogError: it cannot be opened, or is no log of this version.
         """
-        deadline = time.monotonic() + self._busy_seconds
-        while True:
-            try:
-                return self._open()
-            except sqlite3.OperationalError as error:
-                # SQLite does not wait for everything by itself where files are made or recovered.
-                trouble = explained(error, self.path)
-                is_locked = isinstance(trouble, SqliteLogError) and trouble.reason == "locked"
-                if not is_locked or time.monotonic() >= deadline:
-                    raise
-                time.sleep(_PAUSE)
-
-    def _open(self) -> sqlite3.Connection:
         # A file that is gone is not made again: whoever has the old one may put it back.
         mode = "rwc" if self._identity is None else "rw"
         connection = sqlite3.connect(
@@ -94,17 +85,12 @@ class LogFile:
             raise SqliteLogError(
                 "corrupt", f"{self.path}: the log has become empty; put a backup in its place"
             )
-        (journal,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-        if journal != "wal":
-            raise SqliteLogError(
-                "io",
-                f"{self.path}: several connections cannot share a file there (its journal mode is"
-                f" {journal}, not wal); use a local disk",
-            )
+        self._share(connection)
         synchronous = "FULL" if self._durability == "power" else "NORMAL"
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         if self._durability == "power":
             connection.execute("PRAGMA fullfsync = ON")  # elsewhere than on macOS nothing
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_JOURNAL_PAGES}")
         connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL_BYTES}")
         if self._max_bytes is not None:
             (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
@@ -125,6 +111,28 @@ class LogFile:
         status = os.stat(self.path)  # noqa: PTH116 - on the way of every batch
         self._identity = status.st_dev, status.st_ino
         self._size = status.st_size
+
+    def _share(self, connection: sqlite3.Connection) -> None:
+        """Have several connections use the file at once; it stays so for ever."""
+        # SQLite does not always wait by itself while others do the same.
+        connection.execute("PRAGMA busy_timeout = 0")
+        deadline = time.monotonic() + self._busy_seconds
+        journal = None
+        while journal is None:
+            try:
+                (journal,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            except sqlite3.OperationalError as error:
+                is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+                if not is_busy or time.monotonic() >= deadline:
+                    raise
+                time.sleep(_PAUSE)
+        connection.execute(f"PRAGMA busy_timeout = {int(self._busy_seconds * 1000)}")
+        if journal != "wal":
+            raise SqliteLogError(
+                "io",
+                f"{self.path}: several connections cannot share a file there (its journal mode is"
+                f" {journal}, not wal); use a local disk",
+            )
 
     def check(self) -> None:
         """See that the file is where it was, and not shorter.
@@ -158,9 +166,12 @@ def check_version(connection: sqlite3.Connection, path: str) -> int:
         SqliteLogError: it is no log, or one of a later version.
     """
     try:
+        # In one look: another process may just be making it.
+        connection.execute("SAVEPOINT looking")
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        connection.execute("RELEASE looking")
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_NOTADB:
             raise

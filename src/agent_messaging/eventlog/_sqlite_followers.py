@@ -38,12 +38,11 @@ class Followers(Generic[K, P]):
 
     def call(self, key: K, *args: P.args, **kwargs: P.kwargs) -> None:
         """Call those of the key."""
-        followers = self._by_key.get(key)
-        if followers is not None:
-            for follower in tuple(followers):
-                # The one before may have had it leave.
-                if follower in followers:
-                    followers[follower](*args, **kwargs)
+        followers = self._by_key.get(key, {})
+        for follower in tuple(followers):
+            # The one before may have had it leave.
+            if follower in followers:
+                followers[follower](*args, **kwargs)
 
     def clear(self) -> None:
         """Call nobody any more; nobody is told that they have left."""

@@ -166,15 +166,12 @@ class News:
     def settle(self, store: Store) -> Told:
         """What there is to tell; called after a transaction was committed."""
         self._asked.clear()
-        if self._numbers:
-            for number, last_seq in store.moved.items():
-                if number in self._keys:
-                    self._tell(self._keys[number], last_seq)
-            for number in store.gone:
-                if number in self._keys:
-                    key = self._keys[number]
-                    self._wakes.append((key, 0))
-                    self._drop(key)
+        for number in store.moved.keys() & self._keys.keys():
+            self._tell(self._keys[number], store.moved[number])
+        for number in self._keys.keys() & store.gone:
+            key = self._keys[number]
+            self._wakes.append((key, 0))
+            self._drop(key)
         told = Told(self._wakes, self._notices)
         self._wakes, self._notices = [], []
         return told

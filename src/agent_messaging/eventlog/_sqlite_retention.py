@@ -1,6 +1,7 @@
 """What a log in an SQLite file lets go of, a portion at a time."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, final
 
 from agent_messaging._records import record
@@ -104,10 +105,11 @@ class Retention:
         self._sweep_at = self._time() + _SWEEP_SECONDS
 
     def _time(self) -> float:
-        try:
+        """The time, or when that could be told last."""
+        with suppress(
+            Exception
+        ):  # the clock is the host's; who needs the time meets what it raises
             self._now = self._clock()
-        except Exception:  # noqa: BLE001 - the clock is the host's; who needs the time is told
-            pass
         return self._now
 
     def _relieve(self, store: Store, user_id: str, now: float) -> bool:
@@ -159,7 +161,7 @@ class Retention:
         """Remove the oldest events of a run that has ended; how many."""
         execute = store.connection.execute
         number, user_id, held, last_seq = run
-        count = min(held, portion)
+        count: int = min(held, portion)
         end = last_seq + 1 - held + count
         execute("DELETE FROM events WHERE run = ? AND seq < ?", (number, end))
         execute("UPDATE runs SET held = held - ? WHERE number = ?", (count, number))

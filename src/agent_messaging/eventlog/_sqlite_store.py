@@ -143,8 +143,11 @@ class Store:
 
     @property
     def is_current(self) -> bool:
-        """Whether nobody else has written since the transaction before."""
-        (version,) = self.connection.execute("PRAGMA data_version").fetchone()
+        """Whether nobody else has written since the transaction before, as far as can be told."""
+        try:
+            (version,) = self.connection.execute("PRAGMA data_version").fetchone()
+        except sqlite3.Error:
+            return False  # the next transaction meets it too, and says what it is
         return bool(version == self._version)
 
     def refresh(self) -> bool:

@@ -138,15 +138,19 @@ class LogThread:
                 self._execute(calls)
             elif self._news.is_wanted:
                 self._poll()
-            if self._retention.is_due:
+            if self._is_tidying_due:
                 self._tidy()
         self._drop_connection()
         self._ended()
 
+    @property
+    def _is_tidying_due(self) -> bool:
+        return self._store is not None and self._retention.is_due
+
     def _take(self) -> list[Call]:
         """What waits to be done, once there is something; nothing, when it is time to look."""
         calls: list[Call] = []
-        waits = not self._retention.is_due
+        waits = not self._is_tidying_due
         timeout = self._poll_seconds if self._news.is_wanted else None
         try:
             while True:
@@ -165,12 +169,8 @@ class LogThread:
     def _poll(self) -> None:
         """Look whether others have written, and what."""
         store = self._store
-        try:
-            if store is not None and store.is_current and not self._news.is_behind:
-                return
-        except sqlite3.Error:
-            pass  # what follows meets it again, and deals with it
-        self._execute(())
+        if store is None or self._news.is_behind or not store.is_current:
+            self._execute(())
 
     def _tidy(self) -> None:
         call = Call(self._retention.remove, None, writes=True)

@@ -301,9 +301,8 @@ class SqliteEventLog:
 
     def _request(self, request: Request) -> None:
         """Change what the thread tells of, before anything that is asked for from now on."""
-        if not self._is_closed:
-            self._schedule()
-            self._requests.append(request)
+        self._schedule()
+        self._requests.append(request)
 
     def _leave(self, key: Key) -> None:
         self._request(lambda news: news.leave(key))
