@@ -2,8 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
-from typing import Final, Protocol, final, get_args
+from collections.abc import Callable, Sequence
+from typing import Final, final, get_args
 
 from agent_messaging._limits import is_id
 from agent_messaging.eventlog.protocol import RunStatus
@@ -54,13 +54,9 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
         description="The message layer between a chat front end and AI agents.",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
-    commands = parser.add_subparsers(metavar="command", required=True, dest="command")
-    _add_run(
-        _command(commands, "run", "run an agent on standard input and output", _RUN, _RUN_EXITS)
-    )
-    shows = _command(
-        commands, "log", "list the runs that a log keeps, or show one", _LOG, _LOG_EXITS
-    )
+    add = parser.add_subparsers(metavar="command", required=True, dest="command").add_parser
+    _add_run(_command(add, "run", "run an agent on standard input and output", _RUN, _RUN_EXITS))
+    shows = _command(add, "log", "list the runs that a log keeps, or show one", _LOG, _LOG_EXITS)
     _add_log(shows)
     arguments = parser.parse_args(argv)
     if arguments.command == "log" and arguments.run is not None:
@@ -70,30 +66,14 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
-class _Commands(Protocol):
-    """What `argparse` adds commands to, whose own class has no public name."""
-
-    def add_parser(
-        self,
-        name: str,
-        *,
-        help: str,
-        description: str,
-        epilog: str,
-        formatter_class: type[argparse.HelpFormatter],
-    ) -> argparse.ArgumentParser:
-        """Add one."""
-        ...
-
-
 def _command(
-    commands: _Commands,
+    add_parser: Callable[..., argparse.ArgumentParser],
     name: str,
     summary: str,
     description: str,
     exits: str,
 ) -> argparse.ArgumentParser:
-    return commands.add_parser(
+    return add_parser(
         name,
         help=summary,
         description=description,

@@ -133,10 +133,10 @@ class Host:
             ended = not chunk
             for line in lines.feed(chunk or b"\n"):  # the last line may lack its end
                 await session.receive(line)
+                await self._keep_pace(session, output)
                 if ErrorCode.LOG_UNAVAILABLE in self._endpoint.stats()["refusals"]:
                     output.give_up(StopError(EXIT_FILE))
                     return
-                await self._keep_pace(session, output)
 
     async def _keep_pace(self, session: Session, output: Output) -> None:
         """Wait until what a line brings about is written, and there is room for one more run.

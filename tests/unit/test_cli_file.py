@@ -266,9 +266,9 @@ def test_how_the_program_ends_otherwise_is_left_as_it_is(path: Path) -> None:
 def logging_set_up() -> Generator[StringIO]:
     """As an agent does that wants to read the logs."""
     words = StringIO()
-    handler: logging.Handler = logging.StreamHandler(words)
+    handlers: list[logging.Handler] = [logging.StreamHandler(words)]
     root = logging.getLogger()
-    before, root.handlers = root.handlers, [handler]
+    before, root.handlers = root.handlers, handlers
     try:
         yield words
     finally:
