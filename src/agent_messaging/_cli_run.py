@@ -26,7 +26,7 @@ from agent_messaging._cli_text import TextLines, json_line
 from agent_messaging._errors import ConfigurationError
 from agent_messaging.eventlog.protocol import EventLog
 
-__all__ = ["HINT", "run"]
+__all__ = ["HINT", "complete", "run"]
 
 HINT: Final = """\
 Type one JSON frame a line, for example
@@ -65,7 +65,7 @@ def run(agent_name: str | None, user_id: str, output_format: str, path: str | No
         # Python has None for a stream that is closed: an input without lines. Its number must
         # not be used, since the next file to be opened gets it.
         source = nothing if stdin is None else stdin
-        _complete(_serve(host, keeping, source.fileno(), stdout.fileno(), render))
+        complete(_serve(host, keeping, source.fileno(), stdout.fileno(), render))
 
 
 def _log(path: str | None) -> tuple[EventLog | None, AbstractAsyncContextManager[None]]:
@@ -100,7 +100,7 @@ async def _serve(
             writer.close()
 
 
-def _complete(serving: Coroutine[Any, Any, None]) -> None:
+def complete(serving: Coroutine[Any, Any, None]) -> None:
     """Run this in an event loop of its own, until it ends or a signal ends it.
 
     Raises:

@@ -17,6 +17,7 @@ import pytest
 
 from agent_messaging import Limits
 from agent_messaging._cli import main
+from agent_messaging._cli_run import complete
 from support.commands import AGENTS, HELLO, Result, run_command
 
 
@@ -143,6 +144,15 @@ def test_an_agent_can_end_the_program_and_every_run_has_its_terminal_event(
         "agent_cancelled",
     ]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_ends_the_program_just_as_all_is_done_is_heeded() -> None:
+    async def done() -> None:
+        asyncio.get_running_loop().call_soon(sys.exit, 7)
+
+    with pytest.raises(SystemExit) as caught:
+        complete(done())
+    assert caught.value.code == 7
 
 
 def test_an_agent_that_cancels_the_host_is_not_taken_for_ctrl_c() -> None:
