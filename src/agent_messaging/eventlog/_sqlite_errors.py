@@ -74,6 +74,7 @@ _NOT_KEPT: Final = (
     sqlite3.ProgrammingError,
     sqlite3.InterfaceError,
     sqlite3.DataError,
+    sqlite3.IntegrityError,
     OverflowError,
     TypeError,
     ValueError,
@@ -93,12 +94,11 @@ def explained(error: Exception, path: str) -> Exception:
         # SQLite quotes a damaged file in what it says, and that is not text.
         return SqliteLogError("corrupt", f"{path}: {_ADVICE['corrupt']}")
     if isinstance(error, _NOT_KEPT):
-        # Lone surrogates, integers beyond 64 bits, other types, texts that are too long.
+        # Lone surrogates, integers beyond 64 bits, no number, other types, texts that are too long.
         return ConfigurationError(f"what was given cannot be kept in an SQLite file: {error}")
     if isinstance(error, sqlite3.Error):
-        # Of the errors of the module itself, which have no code, one is left: a text that is none.
-        code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
-        name: str = getattr(error, "sqlite_errorname", "SQLITE_CORRUPT")
+        # What the module itself raises may have no code.
+        code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
         reason: Reason = _REASONS.get(code & 0xFF, "corrupt")
-        return SqliteLogError(reason, f"{path}: {error} ({name}); {_ADVICE[reason]}")
+        return SqliteLogError(reason, f"{path}: {error} (code {code}); {_ADVICE[reason]}")
     return error

@@ -67,7 +67,7 @@ class News:
         self._removals: int | None = None
         #: What is told when the transaction has come to its end.
         self._wakes: list[tuple[Key, int]] = []
-        self._notices: list[tuple[str, str, str, Notice]] = []
+        self._notices: list[tuple[str, str, str, Notice, int]] = []
 
     @property
     def is_wanted(self) -> bool:
@@ -110,9 +110,13 @@ class News:
 
     def look(self, connection: sqlite3.Connection, *, others_wrote: bool) -> None:
         """Look up what is asked for, and what others did; called as a transaction begins."""
-        if others_wrote and self._numbers:
+        if not self._numbers:
+            self._events_seen = None
+        elif others_wrote:
             self._look_for_others(connection)
         for key, was_known in self._asked.items():
+            if key in self._numbers:
+                del self._keys[self._numbers.pop(key)]
             found = connection.execute(_LAST_SEQ, key).fetchone()
             if found is not None:
                 number, last_seq = found
@@ -120,12 +124,12 @@ class News:
                 self._numbers[key] = number
                 self._tell(key, last_seq)
             elif was_known:
+                self._told.pop(key, None)
                 self._wakes.append((key, 0))
-                self._drop(key)
         if self._numbers and self._events_seen is None:
             self._events_seen = _last_number(connection, "events")
             (self._removals,) = connection.execute("SELECT number FROM removals").fetchone()
-        if self._listens:
+        if self._listens and (others_wrote or self._notices_seen is None):
             last = _last_number(connection, "notices")
             # There are fewer than before where a backup took the file's place.
             if self._notices_seen is None or self._notices_seen > last:
@@ -155,13 +159,11 @@ class News:
         if self._numbers and store.has_removed:
             (self._removals,) = connection.execute("SELECT number FROM removals").fetchone()
         if self._listens and (others_wrote or store.has_notices):
-            found = connection.execute(
+            self._notices = connection.execute(
                 "SELECT owner, user_id, run_id, notice, number FROM notices WHERE number > ?"
                 " ORDER BY number",
                 (self._notices_seen,),
             ).fetchall()
-            self._notices += [row[:4] for row in found]
-            self._notices_seen = max([self._notices_seen or 0, *[row[4] for row in found]])
 
     def settle(self, store: Store) -> Told:
         """What there is to tell; called after a transaction was committed."""
@@ -172,7 +174,9 @@ class News:
             key = self._keys[number]
             self._wakes.append((key, 0))
             self._drop(key)
-        told = Told(self._wakes, self._notices)
+        if self._notices:
+            self._notices_seen = self._notices[-1][-1]
+        told = Told(self._wakes, [notice[:-1] for notice in self._notices])
         self._wakes, self._notices = [], []
         return told
 
