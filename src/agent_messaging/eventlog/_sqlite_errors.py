@@ -90,6 +90,9 @@ def explained(error: Exception, path: str) -> Exception:
     """
     if isinstance(error, OSError):
         return SqliteLogError("io", f"{path}: {error.strerror}; {_ADVICE['io']}")
+    if isinstance(error, UnicodeDecodeError):
+        # SQLite quotes a damaged file in what it says, and that is not text.
+        return SqliteLogError("corrupt", f"{path}: {_ADVICE['corrupt']}")
     if isinstance(error, _NOT_KEPT):
         # Lone surrogates, integers beyond 64 bits, no number, other types, texts that are too long.
         return ConfigurationError(f"what was given cannot be kept in an SQLite file: {error}")
