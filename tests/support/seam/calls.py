@@ -1,7 +1,7 @@
 """The calls of a log that are under way, what is wrong with their answers, and waiting for them."""
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
@@ -11,6 +11,9 @@ from support.seam.programs import Act
 __all__ = ["Calls"]
 
 T = TypeVar("T")
+
+#: Steps and answers that are told of a fault.
+_REMEMBERED: Final = 60
 
 
 class Calls:
@@ -22,10 +25,12 @@ class Calls:
 
     Attributes:
         acts: what the calls under way are about; the newest is the last.
+        history: what was done and answered lately, in words.
     """
 
     def __init__(self, patience: float, situations: Counter[str]) -> None:
         self.acts: Final[dict[asyncio.Task[Any], Act]] = {}
+        self.history: Final[deque[str]] = deque(maxlen=_REMEMBERED)
         self._patience = patience
         self._situations = situations
         self._faults: list[BaseException] = []
@@ -70,6 +75,7 @@ class Calls:
 
         def done(task: asyncio.Task[T]) -> None:
             del self.acts[task]
+            self.history.append(f"{act} ends: {outcome(task)}")
             try:
                 if not task.cancelled():
                     error = task.exception()
@@ -108,6 +114,11 @@ class Calls:
         """Wait for all that are under way."""
         await self.until(lambda: not self.acts, lambda: list(self.acts.values()))
 
+    async def one_ends(self) -> None:
+        """Wait for one of those that are under way."""
+        before = set(self.acts)
+        await self.until(lambda: not before <= self.acts.keys(), lambda: list(self.acts.values()))
+
     async def until(self, holds: Callable[[], bool], missing: Callable[[], object]) -> None:
         """Wait for what has to come, without asking for it."""
         try:
@@ -125,3 +136,11 @@ class Calls:
             task.cancel()
         if self.acts:
             await asyncio.wait(list(self.acts), timeout=self._patience)
+
+
+def outcome(task: asyncio.Task[Any]) -> str:
+    """What has become of a call, in words."""
+    if task.cancelled():
+        return "cancelled"
+    error = task.exception()
+    return repr(task.result() if error is None else error)

@@ -51,6 +51,11 @@ class Batch:
         """The number of the last event."""
         return self.events[-1].seq
 
+    @property
+    def is_last(self) -> bool:
+        """Whether its last event is the run's."""
+        return _STATUS.get(self.events[-1].type, "running") in _ENDED
+
 
 class Moment(NamedTuple):
     """What was certain when a question was asked."""
@@ -162,7 +167,7 @@ class Ledger:
         is_forbidden = not self._impossible.keys().isdisjoint(batch.events)
         is_lost = batch.lease != self.lease or self.takings or self.presence != "known"
         # A log that holds nothing of a run which has ended cannot tell a retry from anything else.
-        is_evicted = self.is_ended and self._may_evict()
+        is_evicted = batch.is_last and not batch.is_new and self._may_evict()
         see(is_forbidden or is_lost or is_evicted, f"{self}: {batch.events} refused")
         if batch.is_new:
             see(batch.events[0] not in self.events, f"{self}: {batch.events} refused, and shown")

@@ -38,6 +38,7 @@ class Notices:
         self._given: set[tuple[Ledger, Notice]] = set()
         self._told: set[tuple[str, Ledger, Notice]] = set()
         self._due: set[tuple[str, Ledger, Notice]] = set()
+        self._leaps = 0
 
     async def listen(self) -> None:
         """Have the owners listen; returns once they are told of what is said."""
@@ -75,6 +76,7 @@ class Notices:
     def notify(self, act: Notify, ledger: Ledger, log: EventLog) -> None:
         """Tell a run's owner something."""
         asked, owner, was_certain = ledger.now(), ledger.owner, ledger.is_certain
+        leaps = self._leaps
         self._given.add((ledger, act.notice))
 
         def answered(is_known: bool) -> None:
@@ -82,7 +84,7 @@ class Notices:
             if is_known:
                 see(not asked.is_ended, f"{ledger} was told to {act.notice}, and has ended")
                 see(asked.presence != "gone", f"{ledger} was told to {act.notice}, and is gone")
-                if is_certain:
+                if is_certain and leaps == self._leaps:
                     self._due.add((owner, ledger, act.notice))
                     self._calls.occurred("owners told")
             elif is_certain and ledger.possible is None:
@@ -90,6 +92,11 @@ class Notices:
 
         asking = log.notify(ledger.user_id, ledger.run_id, act.notice)
         self._calls.begin(act, asking, answered=answered)
+
+    def time_passes(self) -> None:
+        """The log's clock leaps: what was to be told soon may not be told any more."""
+        self._leaps += 1
+        self._due.clear()
 
     @property
     def missing(self) -> set[tuple[str, Ledger, Notice]]:

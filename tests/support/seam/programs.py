@@ -14,6 +14,7 @@ __all__ = [
     "Again",
     "Append",
     "Await",
+    "AwaitOne",
     "Cancel",
     "Claim",
     "Follow",
@@ -181,8 +182,12 @@ class Await(NamedTuple):
     """All calls that are under way come to their end."""
 
 
+class AwaitOne(NamedTuple):
+    """One of them does."""
+
+
 class Settle(NamedTuple):
-    """The same, and everybody who reads has caught up."""
+    """All of them do, and everybody who reads has caught up."""
 
 
 Act: TypeAlias = (
@@ -204,6 +209,7 @@ Act: TypeAlias = (
     | Notify
     | Cancel
     | Await
+    | AwaitOne
     | Settle
 )
 
@@ -232,10 +238,10 @@ _back = st.sampled_from([0, 1, 3, 100])
 _sizes = st.sampled_from([1, 1, 1, 2, 3, 4, 7, 60])
 _paces = st.sampled_from([0, 0, 1, 4, 12])
 #: Mostly none, for things that come at once.
-_turns = st.sampled_from([0, 0, 0, 1, 2, 3, 6])
+_turns = st.sampled_from([0, 0, 0, 0, 1, 2, 3, 6, 30])
 _users = st.sampled_from([*USERS, USERS[0], USERS[0]])
 _owners = st.sampled_from(OWNERS)
-_cancelled: st.SearchStrategy[Cancelled] = st.sampled_from([None, None, None, 0, 1, 2, 3, 5])
+_cancelled: st.SearchStrategy[Cancelled] = st.sampled_from([None, None, None, None, 0, 1, 2, 3, 5, 20, 60])
 _limits = st.sampled_from([1, 2, 3, 4, 64])
 _ends: st.SearchStrategy[MessageType | None] = st.sampled_from(
     [
@@ -265,7 +271,8 @@ _ACTS: Final[Sequence[tuple[int, st.SearchStrategy[Act]]]] = (
     (2, st.builds(Notify, _nth, st.sampled_from(["stop", "watched"]), _cancelled)),
     (1, st.builds(Forget, _users, _cancelled)),
     (3, st.builds(Cancel, _nth)),
-    (5, st.just(Await())),
+    (4, st.just(Await())),
+    (4, st.just(AwaitOne())),
     (6, st.just(Settle())),
 )
 _kinds = st.sampled_from([at for at, (share, _) in enumerate(_ACTS) for _ in range(share)])

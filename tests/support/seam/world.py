@@ -19,6 +19,7 @@ from support.seam.programs import (
     Again,
     Append,
     Await,
+    AwaitOne,
     Cancel,
     Claim,
     Follow,
@@ -83,6 +84,7 @@ class World:
                 self._owners.claim(Claim(USERS[0], owner, None))
             await self._calls.end()
             for step in program.steps:
+                self._calls.history.append(repr(step))
                 await self._do(step.act)
                 self._calls.cancel_newest(step.act)
                 await _pass(step.turns)
@@ -92,6 +94,10 @@ class World:
             await self._let_time_pass(2 * LEASED_FOR)
             await self._owners.recover()
             await self._settle()
+        except AssertionError as fault:
+            # A log in real time may do it once, and then not again for a long time.
+            fault.add_note("\n".join(["What happened last:", *self._calls.history]))
+            raise
         finally:
             for follower in self._followers:
                 follower.leave()
@@ -129,6 +135,8 @@ class World:
                 some(list(self._calls.acts), act.nth).cancel()
             case Await():
                 await self._calls.end()
+            case AwaitOne() if self._calls.acts:
+                await self._calls.one_ends()
             case Settle():
                 await self._settle()
             case _:
@@ -161,6 +169,7 @@ class World:
 
     async def _let_time_pass(self, seconds: float) -> None:
         self._owners.now += seconds
+        self._notices.time_passes()
         await self._advance(seconds)
 
     # Followers and readers.
