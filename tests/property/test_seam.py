@@ -18,7 +18,7 @@ from support.broken_logs import ending, leasing, owning, racing, reading, separa
 from support.broken_logs.base import BrokenLog, Settings
 from support.event_logs import HandClock, make_memory_log
 from support.gradual_log import GradualLog
-from support.seam import EVERYWHERE, IN_TIME, explore, see_enough
+from support.seam import EVERYWHERE, IN_TIME, OVER_SESSIONS, explore, see_enough
 
 
 async def make_gradual_log(*, held_events: int | None = None) -> LogOnTrial:
@@ -43,15 +43,13 @@ def make_broken_log(broken: type[BrokenLog]) -> MakeLog:
 
 
 def test_who_follows_the_log_in_memory_sees_all_of_it(examples: int | None) -> None:
-    situations = explore(
-        make_memory_log, run, examples=examples or 700, is_seeded=examples is None
-    )
+    situations = explore(make_memory_log, run, examples=examples or 500, is_seeded=examples is None)
     see_enough(situations, EVERYWHERE)
 
 
 def test_who_follows_a_log_that_takes_its_time_sees_all_of_it(examples: int | None) -> None:
     situations = explore(
-        make_gradual_log, run, examples=examples or 700, is_seeded=examples is None
+        make_gradual_log, run, examples=examples or 500, is_seeded=examples is None
     )
     see_enough(situations, (*EVERYWHERE, *IN_TIME))
 
@@ -60,11 +58,36 @@ def test_who_follows_a_log_in_another_process_sees_all_of_it(examples: int | Non
     situations = explore(
         make_gradual_log,
         run,
-        examples=examples or 700,
+        examples=examples or 500,
         another=another_gradual_log,
         is_seeded=examples is None,
     )
     see_enough(situations, (*EVERYWHERE, *IN_TIME))
+
+
+def test_the_clients_of_an_endpoint_see_all_of_the_runs_of_others(examples: int | None) -> None:
+    situations = explore(
+        make_gradual_log,
+        run,
+        examples=examples or 400,
+        another=another_gradual_log,
+        over_sessions=True,
+        is_seeded=examples is None,
+    )
+    see_enough(situations, (*OVER_SESSIONS, *IN_TIME))
+
+
+def test_the_clients_of_an_endpoint_see_all_of_a_log_that_is_done_at_once(
+    examples: int | None,
+) -> None:
+    situations = explore(
+        make_memory_log,
+        run,
+        examples=examples or 400,
+        over_sessions=True,
+        is_seeded=examples is None,
+    )
+    see_enough(situations, OVER_SESSIONS)
 
 
 def test_the_search_needs_no_virtual_time() -> None:
@@ -108,6 +131,16 @@ FOUND: dict[type[BrokenLog], str] = {
     racing.LosesTheGroupOfWhoIsCancelled: "is gone, of|accepted|appended",
 }
 
+#: The same, as clients of an endpoint have it.
+FOUND_OVER_SESSIONS: dict[type[BrokenLog], str] = {
+    reading.DropsOne: "is at 49, and LoggedEvent.*seq=51|51.* read after",
+    reading.EvictsFromTheMiddle: "read after|and LoggedEvent.* comes",
+    reading.EmptiesWhatItIsToEvict: "was appended",
+    waking.ForgetsAWakeUp: "it never comes: .*a session that watches",
+    waking.SaysNothingOfForgottenRuns: "it never comes: .*a session that watches",
+    leasing.LetsTheOldOwnerGoOn: "accepted|its old owner appended|is shown",
+}
+
 RACING = [each for each in FOUND if each.__module__ == racing.__name__]
 
 named = pytest.mark.parametrize("broken", FOUND, ids=lambda broken: broken.__name__)
@@ -117,6 +150,12 @@ named = pytest.mark.parametrize("broken", FOUND, ids=lambda broken: broken.__nam
 def test_what_is_wrong_with_a_log_is_found(broken: type[BrokenLog]) -> None:
     with pytest.raises(AssertionError, match=FOUND[broken]):
         explore(make_broken_log(broken), run, examples=4000, is_shrunk=False)
+
+
+@pytest.mark.parametrize("broken", FOUND_OVER_SESSIONS, ids=lambda broken: broken.__name__)
+def test_what_is_wrong_with_a_log_is_found_over_sessions(broken: type[BrokenLog]) -> None:
+    with pytest.raises(AssertionError, match=FOUND_OVER_SESSIONS[broken]):
+        explore(make_broken_log(broken), run, examples=3000, over_sessions=True, is_shrunk=False)
 
 
 def test_nothing_is_found_in_what_the_broken_logs_are_made_of() -> None:

@@ -4,25 +4,30 @@ One line tries any log::
 
     explore(make_my_log, asyncio.run, examples=50, steps=40)
 
-A follower follows first, and then reads page by page whenever it is woken. It sees each event of its
-run once, in their order, as the log acknowledged them; or is told that some were evicted, and
-goes on without a gap. It comes to the last of them without asking for it. Nothing shows of what
-is appended without the lease, and nothing that was acknowledged or shown is gone, unless it was
-evicted. All that holds whatever else happens, and wherever calls are cancelled.
+A follower follows first, and then reads page by page whenever it is woken. It sees each event of
+its run once, in their order, as the log acknowledged them; or is told that some were evicted, and
+goes on without a gap. It comes to the last of them without asking for it. Nothing shows of what is
+appended without the lease, and nothing that was acknowledged or shown is gone, unless it was
+evicted. A run that nobody holds any more is taken over in the end. All that, whatever else happens,
+and wherever calls are cancelled.
 """
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
 from typing import Any, Final, TypeAlias
 
 from hypothesis import HealthCheck, Phase, given, settings
 
 from agent_messaging import EventLog
 from conformance import LogOnTrial, MakeLog
-from support.seam.programs import Program, programs
-from support.seam.world import World
+from support.seam.calls import Calls
+from support.seam.followers import Client, Follower, Reader
+from support.seam.programs import Follow, Program, Return, programs
+from support.seam.watchers import Watcher, endpoint_for_watchers
+from support.seam.world import Connect, World
 
-__all__ = ["EVERYWHERE", "IN_TIME", "Another", "explore", "see_enough"]
+__all__ = ["EVERYWHERE", "IN_TIME", "OVER_SESSIONS", "Another", "explore", "see_enough"]
 
 #: Opens what another log keeps, as another process does.
 Another: TypeAlias = Callable[[LogOnTrial], Awaitable[EventLog]]
@@ -38,6 +43,7 @@ def explore(
     examples: int,
     steps: int = 50,
     another: Another | None = None,
+    over_sessions: bool = False,
     patience: float = PATIENCE,
     is_seeded: bool = True,
     is_shrunk: bool = True,
@@ -50,6 +56,7 @@ def explore(
         examples: how many programs.
         steps: how many steps a program has at most.
         another: opens the same log once more, for some of the owners and followers.
+        over_sessions: whether those who follow do so over the sessions of an endpoint.
         patience: seconds of the loop's time until what has to come is missed.
         is_seeded: whether the programs are the same each time.
         is_shrunk: whether a program that shows a fault is made as small as that can be, which
@@ -65,8 +72,23 @@ def explore(
 
     async def play(program: Program) -> None:
         on_trial = await make_log(held_events=program.held_events)
-        others = [] if another is None else [await another(on_trial)]
-        await World(on_trial, others, program.held_events, patience, situations).play(program)
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(on_trial.log.aclose)
+            logs = [on_trial.log]
+            if another is not None:
+                logs.append(await another(on_trial))
+                stack.push_async_callback(logs[1].aclose)
+            connects = [
+                await _by_sessions(stack, log) if over_sessions else _directly(log) for log in logs
+            ]
+            await World(
+                logs,
+                on_trial.advance,
+                connects,
+                held_events=program.held_events,
+                patience=patience,
+                situations=situations,
+            ).play(program)
 
     @settings(
         max_examples=examples,
@@ -75,7 +97,7 @@ def explore(
         database=None,
         report_multiple_bugs=False,
         phases=[Phase.generate, Phase.shrink] if is_shrunk else [Phase.generate],
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
     @given(programs(steps))
     def explored(program: Program) -> None:
@@ -83,6 +105,19 @@ def explore(
 
     explored()
     return situations
+
+
+def _directly(log: EventLog) -> Connect:
+    def connect(client: Client, act: Follow | Return, calls: Calls) -> Reader:
+        is_eager = isinstance(act, Follow) and act.is_eager
+        return Follower(log, client, act.limit, act.pace, calls, is_eager=is_eager)
+
+    return connect
+
+
+async def _by_sessions(stack: AsyncExitStack, log: EventLog) -> Connect:
+    endpoint = await stack.enter_async_context(endpoint_for_watchers(log))
+    return lambda client, act, calls: Watcher(endpoint, client, act.pace, calls)
 
 
 #: What occurs around any log, whether it takes its time or not.
@@ -97,6 +132,7 @@ EVERYWHERE: Final = (
     "left while reading",
     "left while waiting",
     "owners told",
+    "recovered",
     "refused: a gap",
     "refused: another token",
     "refused: half of it was before",
@@ -114,6 +150,19 @@ IN_TIME: Final = (
     "cancelled appends that had happened",
     "cancelled appends that had not happened",
     "taken over an append",
+)
+
+#: What occurs where those who follow are clients of an endpoint.
+OVER_SESSIONS: Final = (
+    "came back",
+    "fenced off",
+    "forgotten while it was followed",
+    "leases lost",
+    "left while watching",
+    "recovered",
+    "shown to its end",
+    "told of an eviction",
+    "users forgotten",
 )
 
 

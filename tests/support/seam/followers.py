@@ -1,14 +1,14 @@
-"""Who follows a run as a session does: wake-ups alone make it read, page by page, from its cursor."""
+"""Who follows a run as a session does: woken, it reads page by page from its cursor."""
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from agent_messaging import EventLog, EventPage
 from support.seam.calls import Calls
 from support.seam.ledger import Ledger, see
 
-__all__ = ["Client", "Follower"]
+__all__ = ["Client", "Follower", "Reader"]
 
 
 class Client:
@@ -17,11 +17,52 @@ class Client:
     Attributes:
         ledger: the run.
         cursor: the last event that it was shown, or was told to be gone.
+        is_done: whether there is no more to be shown.
     """
 
     def __init__(self, ledger: Ledger, cursor: int) -> None:
         self.ledger: Final = ledger
         self.cursor = cursor
+        self.is_done = False
+
+
+class Reader(Protocol):
+    """One connection of a client, whatever it is made of."""
+
+    client: Final[Client]
+    task: asyncio.Task[None]
+    has_left: bool
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether it takes no events until it is told to."""
+        ...
+
+    @property
+    def has_caught_up(self) -> bool:
+        """Whether it was shown all that there is, and waits for more; or has seen the end."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """Where it is, in words."""
+        ...
+
+    def stall(self) -> None:
+        """Take no more events, as a client that does not read its socket."""
+        ...
+
+    def read_on(self) -> None:
+        """Take events again."""
+        ...
+
+    def have_leave(self, other: "Reader") -> None:
+        """Have another leave, or itself, the next time that this one is woken."""
+        ...
+
+    def leave(self) -> None:
+        """Be shown nothing more, whatever is under way."""
+        ...
 
 
 class Follower:
@@ -39,7 +80,6 @@ class Follower:
         client: whose connection it is.
         task: reads, and ends when it has left.
         has_left: whether it follows no more.
-        leaves_when_woken: another one, that it makes leave when it is woken next.
     """
 
     def __init__(
@@ -54,7 +94,7 @@ class Follower:
     ) -> None:
         self.client: Final = client
         self.has_left = False
-        self.leaves_when_woken: Follower | None = None
+        self._leaves: Reader | None = None
         self._log = log
         self._ledger = client.ledger
         self._limit = limit
@@ -94,6 +134,10 @@ class Follower:
         waits = "waits to be woken" if self._waits else "reads"
         return f"a follower of {self._ledger} {waits} at {self.client.cursor}"
 
+    def have_leave(self, other: Reader) -> None:
+        """Have another leave, or itself, the next time that this one is woken."""
+        self._leaves = other
+
     def leave(self) -> None:
         """Follow no more, whatever is under way."""
         if self.has_left:
@@ -118,7 +162,7 @@ class Follower:
             self._calls.occurred("wake-ups merged")
         self._waits = False
         self._woken.set()
-        other, self.leaves_when_woken = self.leaves_when_woken, None
+        other, self._leaves = self._leaves, None
         if other is not None and not other.has_left:
             self._calls.occurred("left while others were woken")
             other.leave()
@@ -159,7 +203,7 @@ class Follower:
                 self._waits = True
                 self._calls.moved()
                 await self._woken.wait()
-        self.has_left = True
+        client.is_done = self.has_left = True
         self._unfollow()
         self._calls.moved()
 

@@ -259,15 +259,29 @@ class Ledger:
             appended = self.events[event.seq - 1]
             see(event == appended, f"{self}: {event} is read, and {appended} was appended")
 
+    def check_shown(self, event: LoggedEvent) -> None:
+        """What a client is shown, whose time may have been rounded on its way."""
+        if self.possible is not None and self.last_seq < event.seq <= self.possible.last_seq:
+            self._settle_possible()
+        see(event.seq <= self.last_seq, f"shown: {self._why(event)}")
+        appended = self.events[event.seq - 1]
+        is_it = event[:3] == appended[:3] and abs(event.timestamp - appended.timestamp) < 1e-5
+        see(is_it, f"{self}: {event} is shown, and {appended} was appended")
+        self.acknowledged = max(self.acknowledged, event.seq)
+
+    def check_resumed(self, first_seq: int, last_seq: int, *, is_evicted: bool) -> None:
+        """A client is told which events come, and whether the log holds none before them."""
+        self._note_last(last_seq)
+        see(first_seq <= last_seq + 1, f"{self} is resumed from {first_seq} on, of {last_seq}")
+        see(not is_evicted or self._may_evict(), f"{self}: evicted where there was room")
+
     def check_unknown(self, asked: Moment) -> None:
         """The log says that there is no such run."""
         see(self.presence != "known", f"{self} is unknown, and nobody forgot it")
         if self.presence == "forgetting":
             self.presence = "gone"
 
-    def _check_place(
-        self, first_seq: int, last_seq: int, status: RunStatus, asked: Moment
-    ) -> None:
+    def _check_place(self, first_seq: int, last_seq: int, status: RunStatus, asked: Moment) -> None:
         see(asked.presence != "gone", f"{self} is known again")
         see(last_seq >= asked.acknowledged, f"{self}: {asked.acknowledged} is gone, of {last_seq}")
         self._note_last(last_seq)

@@ -40,7 +40,7 @@ __all__ = [
 T = TypeVar("T")
 
 USERS: Final = ("ann", "bob")
-OWNERS: Final = ("one", "two")
+OWNERS: Final[tuple[str, str]] = ("one", "two")
 
 #: After how many turns of the loop a call is cancelled; None if it is not.
 Cancelled: TypeAlias = int | None
@@ -241,7 +241,9 @@ _paces = st.sampled_from([0, 0, 1, 4, 12])
 _turns = st.sampled_from([0, 0, 0, 0, 1, 2, 3, 6, 30])
 _users = st.sampled_from([*USERS, USERS[0], USERS[0]])
 _owners = st.sampled_from(OWNERS)
-_cancelled: st.SearchStrategy[Cancelled] = st.sampled_from([None, None, None, None, 0, 1, 2, 3, 5, 20, 60])
+_cancelled: st.SearchStrategy[Cancelled] = st.sampled_from(
+    [None, None, None, None, 0, 1, 2, 3, 5, 20, 60]
+)
 _limits = st.sampled_from([1, 2, 3, 4, 64])
 _ends: st.SearchStrategy[MessageType | None] = st.sampled_from(
     [
