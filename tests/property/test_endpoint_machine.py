@@ -84,7 +84,7 @@ class EndpointMachine(RuleBasedStateMachine):
         on_disconnect=st.sampled_from(["cancel", "detach", grace(GRACE)]),
         slow_consumers=st.sampled_from(["end", "end", "wait"]),
         is_tight=st.booleans(),
-        events=st.sampled_from([20_000, 20_000, 40]),
+        events=st.sampled_from([20_000, 20_000, 40, 10]),
         heartbeat=st.sampled_from([None, 5.0]),
         idle_timeout=st.sampled_from([None, None, 20.0]),
         first_orders=st.sampled_from(BEGINNINGS),
@@ -439,6 +439,8 @@ class EndpointMachine(RuleBasedStateMachine):
         stats = world.endpoint.stats()
         self.situations["abandoned"] += stats["agents_abandoned"]
         self.situations["slow consumers"] += stats["slow_consumers"]
+        evictions = [connection.screen.evictions for connection in world.connections]
+        self.situations["told of an eviction on the way"] += sum(evictions)
 
 
 @pytest.fixture(autouse=True)
