@@ -295,14 +295,14 @@ class Delivery:
             )
         self.is_writing = True
         writer = self._services.tasks.spawn(
-            self._write(), f"session of {self.user_id}", self._variables.copy()
+            self._write(), f"session of {self.user_id}", self._variables.copy(), self._written
         )
         self._writer = None if writer.done() else writer
-        writer.add_done_callback(self._end_unstarted)
 
-    def _end_unstarted(self, writer: asyncio.Task[None]) -> None:
-        """End the session of a writer that was cancelled, by no one of ours, before it began."""
+    def _written(self, writer: asyncio.Task[None]) -> None:
+        self._services.tasks.settle(writer)
         if self._writer is writer:
+            # Somebody else cancelled it before its first step, and none of its code ran.
             self._writer = None
             self.is_writing = False
             self.finish("transport_failed")
@@ -313,10 +313,8 @@ class Delivery:
             while True:
                 if self._replies:
                     await self._send_reply()
-                elif self._ready:
-                    await self._send_events(next(iter(self._ready)))
-                elif self._replays:
-                    await self._send_events(next(iter(self._replays)))
+                elif waiting := self._ready or self._replays:
+                    await self._send_events(next(iter(waiting)))
                 else:
                     break
         except Exception as error:  # noqa: BLE001 - whatever the host's send raises
@@ -325,9 +323,11 @@ class Delivery:
             self.finish("transport_failed")
             raise
         finally:
-            self._writer = None
+            writer, self._writer = self._writer, None
             self.is_writing = self._is_sending = False
         self.quiet()
+        if writer is not None:  # an eager one that has not waited is not known yet
+            self._services.tasks.leave(writer, self._written)
 
     def _may_go(self, reply: _Reply) -> bool:
         return self._watches.keys().isdisjoint(reply.after)
@@ -359,13 +359,19 @@ class Delivery:
     async def _send_events(self, watch: Watch) -> None:
         """Send some events of one run."""
         self._ready.pop(watch, None)
-        page = await self._read(watch)
-        if self._watches.get(watch.run_id) is not watch:
+        services = self._services
+        try:
+            page = await asked(lambda: self._page(watch), services.log_timeout)
+        except RemoteError:
+            self.finish("log_unavailable")
+            return
+        watches, run_id = self._watches, watch.run_id
+        if watches.get(run_id) is not watch:
             return  # the session has ended meanwhile
         if page is None or watch.cursor + 1 < page.first_seq <= page.last_seq + 1:
             self._tell_eviction(watch, page)
             return
-        counted = self._services.counters.events_sent
+        counted = services.counters.events_sent
         now = asyncio.get_running_loop().time
         send, encode, active = self._send, watch.encode, watch.active
         held = page.last_seq if watch.is_held_at(page) else 0
@@ -381,19 +387,12 @@ class Delivery:
             counted[kind] += 1
             if active is not None:
                 active.delivered(kind, seq)
-            if self._watches.get(watch.run_id) is not watch:
+            if watches.get(run_id) is not watch:
                 return
         self._go_on(watch, page)
         if len(page.events) == _PAGE:
             # A socket that takes everything at once must not hold up the event loop.
             await asyncio.sleep(0)
-
-    async def _read(self, watch: Watch) -> EventPage | None:
-        try:
-            return await asked(lambda: self._page(watch), self._services.log_timeout)
-        except RemoteError:
-            self.finish("log_unavailable")
-            return None
 
     async def _page(self, watch: Watch) -> EventPage | None:
         cursor = watch.cursor
