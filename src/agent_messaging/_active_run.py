@@ -110,8 +110,7 @@ class ActiveRun:
         #: When the last grace is over that a session which was too slow has left it.
         self._kept_until = 0.0
         self._delivered = 0
-        #: One at a time: until the run is cancelled for nobody, until its agent is abandoned,
-        #: until it is reported though not all was delivered.
+        #: One at a time: until the run is cancelled for nobody, until its agent is abandoned.
         self._timer: asyncio.TimerHandle | None = None
         self._end_callbacks: list[Callable[[], None]] = []
         self._claim_ended: asyncio.Event | None = None
@@ -304,7 +303,7 @@ class ActiveRun:
         if not self._watches or self._delivered == self._emitter.lifecycle.seq:
             self._report()
         else:
-            self._set_timer(self._services.final_send_timeout, self._report)
+            self._services.reports.set(self._report)
 
     def _let_go(self) -> None:
         """Give the place in the thread to the next run, and tell those who wait for the end."""
@@ -364,8 +363,9 @@ class ActiveRun:
         if seq <= self._delivered or self._is_reported:
             return
         self._delivered = seq
-        self._emitter.receipt(kind, True)
-        if self.is_ended and seq == self._emitter.lifecycle.seq:
+        emitter = self._emitter
+        emitter.receipt(kind, True)
+        if self.is_ended and seq == emitter.lifecycle.seq:
             self._report()
 
     def _report(self) -> None:
@@ -373,7 +373,7 @@ class ActiveRun:
         if self._is_reported:
             return
         self._is_reported = True
-        self._clear_timer()
+        self._services.reports.withdraw(self._report)
         undelivered = self._emitter.lifecycle.undelivered
         self._services.counters.undelivered += undelivered
         for _ in range(undelivered):

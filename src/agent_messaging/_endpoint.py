@@ -430,6 +430,7 @@ class Endpoint:
         await services.tasks.join(
             services.cancel_grace + services.log_timeout + 3 * services.final_send_timeout
         )
+        services.reports.close()
         if self._unfollow_stops is not None:
             self._unfollow_stops()
         if self._own_log is not None:

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any, final
 
+from agent_messaging._deadlines import Deadlines
 from agent_messaging._emitter import Clock
 from agent_messaging._endpoint_stats import EndpointCounters
 from agent_messaging._limits import Limits
@@ -39,3 +40,8 @@ class Services:
     #: The tasks of agents that did not end in time; they may outlive the endpoint.
     abandoned: set[asyncio.Task[Any]] = field(default_factory=set[asyncio.Task[Any]])
     is_draining: bool = False
+    #: The reports of runs that have ended, and whose events have not all been delivered yet.
+    reports: Deadlines = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reports = Deadlines(self.final_send_timeout)
