@@ -11,17 +11,13 @@ from agent_messaging._messages import MessageType
 from agent_messaging._outbox import Transport
 from agent_messaging._services import Services
 from agent_messaging._users import OwnedRun
-from agent_messaging._watch import Finish, Watch
+from agent_messaging._watch import CROWD, Finish, Watch
 from agent_messaging.eventlog.protocol import EventPage, RunRecord
 
 __all__ = ["Delivery"]
 
 #: Events of one read: enough to make the read cheap, few enough that no run holds up another.
 _PAGE: Final = 64
-
-#: Events behind which a session that reads well never falls for long: an eighth of the default
-#: bound. Beyond it, awaiting an emit leaves turns of the loop to the session.
-_CROWD: Final = 32
 
 #: Seconds that a timer may be early by, so that none is set for less than the clock can show.
 _TOLERANCE: Final = 1e-3
@@ -127,9 +123,15 @@ class Delivery:
         now = self._services.clock.wall()
         self.post(self._services.dialect.encode_control(kind, payload, now), after, sent)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether more answers wait for the client to read them than the limits allow."""
+        waiting = len(self._replies) + len(self._barred)
+        return waiting >= self._services.limits.pending_replies and not self.is_closed
+
     async def room(self) -> None:
-        """Wait while more answers wait for the client to read them than the limits allow."""
-        while self._is_full:
+        """Wait while it is full."""
+        while self.is_full:
             if self._room is None:
                 self._room = asyncio.Event()
             await self._room.wait()
@@ -204,8 +206,9 @@ class Delivery:
         """A run that is watched has more to read."""
         if watch.is_live:
             self._ready[watch] = None
+            watch.is_due = True
             lag = last_seq - watch.cursor
-            if lag > _CROWD:
+            if lag > CROWD:
                 self._fall_behind(watch, lag)
             if not self.is_writing and not self.is_closed:
                 self._start()
@@ -332,11 +335,6 @@ class Delivery:
     def _may_go(self, reply: _Reply) -> bool:
         return self._watches.keys().isdisjoint(reply.after)
 
-    @property
-    def _is_full(self) -> bool:
-        waiting = len(self._replies) + len(self._barred)
-        return waiting >= self._services.limits.pending_replies and not self.is_closed
-
     async def _send_reply(self) -> None:
         reply = self._replies.pop(0)
         self._make_room()
@@ -352,13 +350,14 @@ class Delivery:
                 reply.sent(was_sent)
 
     def _make_room(self) -> None:
-        if self._room is not None and not self._is_full:
+        if self._room is not None and not self.is_full:
             self._room.set()
             self._room = None
 
     async def _send_events(self, watch: Watch) -> None:
         """Send some events of one run."""
         self._ready.pop(watch, None)
+        watch.is_due = False
         services = self._services
         try:
             page = await asked(lambda: self._page(watch), services.log_timeout)
@@ -406,7 +405,7 @@ class Delivery:
         """Read on, wait to be woken, or watch the run no more."""
         watch.status = page.status
         behind = page.last_seq - watch.cursor
-        if watch.active is not None and behind <= _CROWD:
+        if watch.active is not None and behind <= CROWD:
             watch.active.relieve(watch)
         if behind == 1 and watch.active is not None and watch.is_held_at(page):
             self._replays.pop(watch, None)

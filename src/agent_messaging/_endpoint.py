@@ -365,7 +365,7 @@ class Endpoint:
             send,
             close,
             NO_METADATA if metadata is None else metadata,
-            self._intake.receive,
+            self._intake.take,
         )
         user.sessions[session.connection_id] = session
         services.counters.opened += 1

@@ -1,7 +1,7 @@
 """A session's cursor in one run."""
 
 from collections.abc import Callable
-from typing import Protocol, final
+from typing import Final, Protocol, final
 
 from agent_messaging._emitter import Encode
 from agent_messaging._session_end import SessionEndReason
@@ -9,7 +9,7 @@ from agent_messaging._users import OwnedRun
 from agent_messaging.dialects.native import NativeRunEncoder
 from agent_messaging.eventlog.protocol import EventPage, RunStatus
 
-__all__ = ["Finish", "Watch"]
+__all__ = ["CROWD", "Finish", "Watch"]
 
 
 class Finish(Protocol):
@@ -18,6 +18,11 @@ class Finish(Protocol):
     def __call__(self, reason: SessionEndReason, error: Exception | None = None) -> None:
         """The first reason counts."""
         ...
+
+
+#: Events behind which a session that reads well never falls for long: an eighth of the default
+#: bound. Beyond it, awaiting an emit leaves turns of the loop to the session.
+CROWD: Final = 32
 
 
 @final
@@ -32,6 +37,7 @@ class Watch:
         begun: the last event that the transport was given.
         active: the run, if it is one of this endpoint's that has not been reported.
         is_live: whether the session has caught up with the run once.
+        is_due: whether its session knows that there is more to read, and is about to.
         encode: makes frames of its events.
         unfollow: has the log wake it no more.
     """
@@ -43,6 +49,7 @@ class Watch:
         "begun",
         "cursor",
         "encode",
+        "is_due",
         "is_live",
         "run_id",
         "status",
@@ -69,12 +76,14 @@ class Watch:
         self.begun: int = cursor
         self.active: OwnedRun | None = None
         self.is_live: bool = False
+        self.is_due: bool = False
         self.encode: Encode[str] = NativeRunEncoder(user_id, thread_id, run_id).encode
         self.unfollow: Callable[[], None] = _nothing
 
     def wake(self, last_seq: int) -> None:
         """The run has events up to ``last_seq``."""
-        self._woken(self, last_seq)
+        if not self.is_due or last_seq - self.cursor > CROWD:
+            self._woken(self, last_seq)
 
     def is_held_at(self, page: EventPage) -> bool:
         """Whether the run's terminal event is in the log, and its thread not free yet.
