@@ -23,6 +23,8 @@ __all__ = ["ActiveRun"]
 
 _logger: Final = logging.getLogger("agent_messaging.endpoint")
 
+_DONE: Final = RunState.DONE
+
 
 @final
 class ActiveRun:
@@ -221,7 +223,7 @@ class ActiveRun:
 
     @property
     def _is_decided(self) -> bool:
-        return self._is_accepted and self._emitter.lifecycle.state is RunState.DONE
+        return self._is_accepted and self._emitter.lifecycle.state is _DONE
 
     def _begin(self) -> None:
         self._task = self._services.tasks.spawn(
@@ -338,9 +340,10 @@ class ActiveRun:
 
     def relieve(self, watch: Watcher) -> None:
         """A session that watches has caught up; others may still be behind."""
-        self._crowding.discard(watch)
-        if not self._crowding:
-            self.journal.relieve()
+        if watch in self._crowding:
+            self._crowding.remove(watch)
+            if not self._crowding:
+                self.journal.relieve()
 
     def _unwatched(self) -> None:
         """Do what the policy says of a run that nobody watches."""

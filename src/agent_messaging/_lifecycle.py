@@ -112,6 +112,7 @@ class GoldenPathReport:
 
 _TOOL_EXECUTING: Final = MessageType.TOOL_EXECUTING
 _TOOL_COMPLETED: Final = MessageType.TOOL_COMPLETED
+_NEW: Final = RunState.NEW
 _DONE: Final = RunState.DONE
 
 
@@ -135,7 +136,7 @@ class RunLifecycle:
     )
 
     def __init__(self) -> None:
-        self._state = RunState.NEW
+        self._state = _NEW
         #: The number of the last decided event; they count 1, 2, 3.
         self.seq: int = 0
         self._calls: set[str] = set()
