@@ -167,10 +167,11 @@ class RunLifecycle:
 
     def new_tool_call_id(self) -> str:
         """An id that no call of the run has had, or was given here: ``call_1``, ``call_2``..."""
-        self._made += 1
-        while f"call_{self._made}" in self._calls:
+        while True:
             self._made += 1
-        return f"call_{self._made}"
+            tool_call_id = f"call_{self._made}"
+            if tool_call_id not in self._calls:
+                return tool_call_id
 
     def advance(
         self,
