@@ -250,8 +250,7 @@ class ActiveRun:
         self._outcome.raised = None
         if raised is not None and not isinstance(raised, asyncio.CancelledError):
             raise raised
-        if self._task is not None:  # an eager one that has not waited is not known yet
-            self._services.tasks.leave(self._task, self._task_done)
+        self._services.tasks.leave(self._task, self._task_done)
 
     def _end_from_outside(self) -> None:
         """Decide the end of a run whose agent never began, or does not return."""

@@ -329,8 +329,7 @@ class Delivery:
             writer, self._writer = self._writer, None
             self.is_writing = self._is_sending = False
         self.quiet()
-        if writer is not None:  # an eager one that has not waited is not known yet
-            self._services.tasks.leave(writer, self._written)
+        self._services.tasks.leave(writer, self._written)
 
     def _may_go(self, reply: _Reply) -> bool:
         return self._watches.keys().isdisjoint(reply.after)

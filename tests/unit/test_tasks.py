@@ -166,6 +166,8 @@ def test_a_task_that_leaves_tells_nobody_of_its_end_but_those_who_wait_for_it() 
             return "done"
 
         task = tasks.spawn(leaves(), "a", done=seen.append)
+        tasks.leave(None, seen.append)  # one that began before it was known
+        assert len(tasks) == 1
         await tasks.join(60.0)
         assert now() == 1.0
         assert len(tasks) == 0
