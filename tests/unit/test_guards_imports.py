@@ -18,7 +18,8 @@ SOURCES = {
 
 #: The rooms from the ground up: each may import those on the lines above its own, and no others.
 ROOMS = (
-    ("_buckets", "_limits", "_log", "_records", "_timeouts", "dialects", "eventlog"),
+    ("_buckets", "_deadlines", "_json_encoder", "_limits", "_log", "_records", "_timeouts"),
+    ("dialects", "eventlog"),
     ("_errors",),
     ("_checks", "_ids", "_messages"),
     ("_events", "eventlog.protocol"),
