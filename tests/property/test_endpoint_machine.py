@@ -84,7 +84,7 @@ class EndpointMachine(RuleBasedStateMachine):
         on_disconnect=st.sampled_from(["cancel", "detach", grace(GRACE)]),
         slow_consumers=st.sampled_from(["end", "end", "wait"]),
         is_tight=st.booleans(),
-        events=st.sampled_from([20_000, 20_000, 40, 10]),
+        events=st.sampled_from([20_000, 20_000, 40]),
         heartbeat=st.sampled_from([None, 5.0]),
         idle_timeout=st.sampled_from([None, None, 20.0]),
         first_orders=st.sampled_from(BEGINNINGS),

@@ -29,9 +29,13 @@ class Client:
 class Reader(Protocol):
     """One connection of a client, whatever it is made of."""
 
-    client: Final[Client]
     task: asyncio.Task[None]
     has_left: bool
+
+    @property
+    def client(self) -> Client:
+        """Whose connection it is."""
+        ...
 
     @property
     def is_stalled(self) -> bool:
