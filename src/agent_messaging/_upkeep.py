@@ -18,7 +18,8 @@ __all__ = ["Upkeep"]
 
 _logger: Final = logging.getLogger("agent_messaging.endpoint")
 
-#: Runs that are taken over at once: each is ended long before its new lease expires.
+#: Runs that are taken over at once: each is ended long before its new lease expires. And those
+#: that owners are told of at once.
 _BATCH: Final = 32
 
 #: How often in the time of a lease it is renewed: two renewals may fail.
@@ -29,8 +30,8 @@ _RENEWALS: Final = 3
 class Upkeep:
     """Renews the leases of an endpoint's runs, and ends the runs whose owners are gone.
 
-    Two tasks, so that no number of runs to be ended keeps a lease from being renewed. A log that
-    cannot answer ends neither of them.
+    Three tasks, so that no number of runs to be ended, or to be told of, keeps a lease from being
+    renewed. A log that cannot answer ends none of them.
 
     Args:
         services: the log, and what else the endpoint shares.
@@ -51,6 +52,7 @@ class Upkeep:
         tasks = self._services.tasks
         self._tasks = (
             tasks.spawn(self._now_and_then(self._keep), "leases"),
+            tasks.spawn(self._now_and_then(self._tell), "watchers"),
             tasks.spawn(self._now_and_then(self._recover), "recovery"),
         )
         for task in self._tasks:
@@ -72,21 +74,29 @@ class Upkeep:
     # Leases, and watchers elsewhere.
 
     async def _keep(self) -> None:
-        """Renew the leases, and tell the owners of other runs that they are watched here."""
+        """Renew the leases."""
         services = self._services
-        event_log = services.log
         users = self._users.all()
         runs = {run.lease: run for user in users for run in user.runs.values() if run.needs_lease}
         if runs:
             leases = tuple(runs)
             lost = await asked(
-                lambda: event_log.renew(leases, services.lease_seconds), services.log_timeout
+                lambda: services.log.renew(leases, services.lease_seconds), services.log_timeout
             )
             for lease in lost:
                 runs[lease].lose_lease()
-        for user in users:
-            for run_id in user.watched_elsewhere():
-                await tell_watched(event_log, user.user_id, run_id, services.log_timeout)
+
+    async def _tell(self) -> None:
+        """Tell the owners of other runs that they are watched here."""
+        event_log, timeout = self._services.log, self._services.log_timeout
+        watched = [
+            (user.user_id, run_id)
+            for user in self._users.all()
+            for run_id in user.watched_elsewhere()
+        ]
+        for start in range(0, len(watched), _BATCH):
+            batch = watched[start : start + _BATCH]
+            await asyncio.gather(*(tell_watched(event_log, *each, timeout) for each in batch))
 
     # What others left.
 

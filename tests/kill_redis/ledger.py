@@ -191,8 +191,8 @@ class Line:
         #: RESUMEs that are to be answered, by the number of the PING behind each.
         self._resumes: dict[int, set[str]] = {}
         self._readers: Final[Mapping[str, Callable[[Json], None]]] = {
-            "connection_established": self._established,
-            "heartbeat": self._established,
+            "connection_established": self._passes,
+            "heartbeat": self._passes,
             "pong": self._pong,
             "stopped": self._stopped,
             "resumed": self._resumed,
@@ -236,7 +236,7 @@ class Line:
         else:
             self._readers[frame["type"]](frame["payload"])
 
-    def _established(self, _: Json) -> None:
+    def _passes(self, _: Json) -> None:
         pass
 
     def _pong(self, payload: Json) -> None:

@@ -12,7 +12,7 @@ T = TypeVar("T")
 LIFETIME: Final = 1e7
 
 #: Those that see to it.
-_UPKEEP: Final = ("agent_messaging leases", "agent_messaging recovery")
+_UPKEEP: Final = tuple(f"agent_messaging {task}" for task in ("leases", "recovery", "watchers"))
 
 
 class _Selector(selectors.DefaultSelector):

@@ -257,7 +257,7 @@ async def everything_that_logs_log() -> None:
     client = FaultyClient(fake_client())
     client.error = ConnectionError()
     log = RedisStreamsEventLog(client)
-    log.follow("ada", "run", lambda seq: None)
+    log.follow("ada", "run", lambda last_seq: None)
     await asyncio.sleep(1.0)
     await log.aclose()
 

@@ -356,7 +356,8 @@ def test_the_tasks_of_the_upkeep_end_with_the_endpoint_and_an_own_log_needs_none
         assert current is not None
         current.set_name("main")
         async with Endpoint(AgentMessageHandler(worker), log=shared_log()):
-            assert names() == {"agent_messaging leases", "agent_messaging recovery"}
+            kinds = ("leases", "recovery", "watchers")
+            assert names() == {f"agent_messaging {kind}" for kind in kinds}
         assert names() == set()
         async with Endpoint(AgentMessageHandler(worker)):
             assert names() == set()
@@ -416,6 +417,24 @@ def test_a_client_that_comes_back_elsewhere_within_the_grace_keeps_its_run() -> 
             await other.resume(thread_id="t1")
             await asyncio.sleep(200.0)
             assert told(other, here)[-1] == "m1 completed"
+
+    run(main())
+
+
+def test_no_number_of_runs_to_be_told_of_keeps_a_lease_from_being_renewed() -> None:
+    async def main() -> None:
+        log = shared_log()
+        log.always("notify", takes(15.0))
+        async with two(log, log_timeout=20.0) as (here, there):
+            client, other = await here.connect(), await there.connect()
+            third = await there.connect("u2")
+            for number in range(3):
+                await client.chat("work 300", f"m{number}", f"t{number}")
+                await other.resume(thread_id=f"t{number}")
+            await third.chat("work 200", "own")
+            await asyncio.sleep(400.0)
+            assert told(third, there)[-1] == "own completed"
+            assert here.endpoint.stats()["runs_recovered"] == 0
 
     run(main())
 
