@@ -26,7 +26,9 @@ from agent_messaging import (
     WebSocketLike,
     compat,
 )
+from agent_messaging.eventlog.redis_streams import RedisStreamsEventLog
 from support import Recorder, chat, pages, run
+from support.redis_logs import FaultyClient, fake_client
 
 _SOURCE: Final = Path(agent_messaging.__file__).parent
 _PAGE: Final = pages.page("how-to/statistics-and-logs.md")
@@ -104,6 +106,7 @@ def test_the_levels_and_fields_of_the_log_events_are_those_of_the_source(
     with caplog.at_level(logging.DEBUG, logger="agent_messaging"):
         run(everything_that_handlers_log())
         run(everything_that_endpoints_log())
+        run(everything_that_logs_log())
 
     logged: dict[Event, set[str]] = {}
     levels: dict[Event, set[str]] = {}
@@ -225,6 +228,16 @@ async def everything_that_endpoints_log() -> None:
         await another.receive('{"type": "chat", "payload": {"text": "close"}}')
         await asyncio.sleep(2.0)
     may_end.set()
+
+
+async def everything_that_logs_log() -> None:
+    async with fake_client() as client:
+        faulty = FaultyClient(client)
+        faulty.error = ConnectionError()
+        log = RedisStreamsEventLog(faulty)
+        log.follow("ada", "run", lambda last_seq: None)
+        await asyncio.sleep(1.0)
+        await log.aclose()
 
 
 async def _nothing() -> AsyncGenerator[str, None]:
