@@ -254,12 +254,13 @@ async def everything_that_endpoints_log() -> None:
 
 
 async def everything_that_logs_log() -> None:
-    client = FaultyClient(fake_client())
-    client.error = ConnectionError()
-    log = RedisStreamsEventLog(client)
-    log.follow("ada", "run", lambda last_seq: None)
-    await asyncio.sleep(1.0)
-    await log.aclose()
+    async with fake_client() as client:
+        faulty = FaultyClient(client)
+        faulty.error = ConnectionError()
+        log = RedisStreamsEventLog(faulty)
+        log.follow("ada", "run", lambda last_seq: None)
+        await asyncio.sleep(1.0)
+        await log.aclose()
 
 
 async def _nothing() -> AsyncGenerator[str, None]:
