@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from agent_messaging.eventlog.sqlite import SqliteEventLog
-from conformance.trial import LogOnTrial, Trial
+from conformance.trial import PATIENCE, LogOnTrial, Trial
 from support.event_logs import HandClock
 
-__all__ = ["GateClock", "opened"]
+__all__ = ["GateClock", "opened", "until_gone"]
 
 
 class GateClock:
@@ -50,3 +50,10 @@ async def opened(
     clock = HandClock() if clock is None else clock
     async with SqliteEventLog(path, clock=clock.read, **options) as log:
         yield Trial(LogOnTrial(log, clock.advance))
+
+
+async def until_gone(trial: Trial, run_id: str, user_id: str = "ann") -> None:
+    """Ask for a run's events until the log holds them no more."""
+    async with asyncio.timeout(PATIENCE):
+        while await trial.events(run_id, user_id):
+            pass

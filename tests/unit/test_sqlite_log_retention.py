@@ -15,7 +15,7 @@ from agent_messaging.eventlog._sqlite_schema import upgrade
 from agent_messaging.eventlog._sqlite_store import Store
 from conformance.trial import story
 from support.event_logs import HandClock
-from support.sqlite_logs import opened
+from support.sqlite_logs import opened, until_gone
 
 DAY = 24 * 3600.0
 PORTION = 500
@@ -294,8 +294,7 @@ def test_a_log_removes_between_the_calls(tmp_path: Path) -> None:
             for number in range(5):
                 await trial.finished(f"run {number}")
             await trial.advance(60)
-            while (await trial.page("run 2")).events:
-                pass
+            await until_gone(trial, "run 2")
             held = [len(await trial.events(f"run {number}")) for number in range(5)]
             assert held == [0, 0, 0, 3, 3]
 
@@ -314,7 +313,6 @@ def test_removing_that_fails_is_tried_again_later(tmp_path: Path) -> None:
                 for _ in range(3):
                     assert await trial.events("run") == story(3)
             await trial.advance(100)
-            while await trial.events("run"):
-                pass
+            await until_gone(trial, "run")
 
     asyncio.run(steps())

@@ -12,7 +12,7 @@ from agent_messaging.eventlog._sqlite_schema import STEPS, VERSION, upgrade
 from conformance.trial import story
 from support.event_logs import HandClock
 from support.sqlite_fixtures import make_version_0, make_version_1
-from support.sqlite_logs import opened
+from support.sqlite_logs import opened, until_gone
 
 RUNS: list[tuple[str, str, list[LoggedEvent]]] = [
     ("ann", "ended", story(4)),
@@ -103,8 +103,7 @@ def test_what_was_held_before_counts_when_there_is_too_much(tmp_path: Path) -> N
         async with opened(path, runs_per_user=2) as trial:
             await trial.finished("new", "bob")
             await trial.advance(60)
-            while await trial.events("ended", "bob"):
-                pass
+            await until_gone(trial, "ended", "bob")
             assert await trial.events("ended too", "bob") == story(5)
             assert await trial.events("new", "bob") == story(3)
 

@@ -20,7 +20,7 @@ from agent_messaging.eventlog._sqlite_schema import APPLICATION_ID, VERSION
 from agent_messaging.eventlog._sqlite_store import Store
 from agent_messaging.eventlog.sqlite import Reason, SqliteEventLog, SqliteLogError
 from conformance.notices import Notices
-from conformance.trial import Trial, Wakes, event, story
+from conformance.trial import PATIENCE, Trial, Wakes, event, story
 from support.event_logs import HandClock
 from support.sqlite_fixtures import make_version_0
 from support.sqlite_logs import opened
@@ -50,6 +50,13 @@ def held(path: Path, begin: str = "BEGIN IMMEDIATE") -> Generator[sqlite3.Connec
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def restore(backup: Path, path: Path) -> None:
+    """Put a backup in the place of a log, as the page on it says."""
+    for file in (path, *path.parent.glob(f"{path.name}-*")):
+        file.unlink()
+    backup.rename(path)
 
 
 def damage(path: Path, start: int, length: int) -> None:
@@ -399,7 +406,7 @@ def test_a_damaged_file_is_refused_until_a_backup_is_in_its_place(tmp_path: Path
         for _ in range(2):
             with refused("corrupt"):
                 await log.read("ann", "run 1", after=0, limit=100)
-        backup.replace(path)
+        restore(backup, path)
         page = await log.read("ann", "run 1", after=0, limit=100)
         assert page is not None
         assert list(page.events) == story(30)
@@ -439,11 +446,30 @@ def test_a_file_that_was_made_shorter_while_in_use_is_refused_until_a_backup_is_
             for _ in range(3):
                 with refused("corrupt"):
                     await trial.append(lease, [event(1)])
-            for name in ("log.db-wal", "log.db-shm"):
-                (tmp_path / name).unlink(missing_ok=True)
-            backup.replace(path)
+            restore(backup, path)
             assert await trial.events("run 3") == story(30)
             await trial.claim("new")
+
+    asyncio.run(steps())
+
+
+def test_a_file_whose_end_is_gone_is_refused_though_what_is_asked_for_is_there(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "log.db"
+
+    async def steps() -> None:
+        async with opened(path) as trial:
+            large = await trial.claim("large")
+            await trial.append(large, [event(1, payload="x" * 100_000)])
+        # The other log keeps SQLite from comparing the length with what the file says of itself.
+        async with opened(path) as trial, opened(path) as other:
+            lease = await other.claim("new")
+            await trial.claim("another")
+            os.truncate(path, path.stat().st_size - 10 * 4096)
+            for _ in range(3):
+                with refused("corrupt"):
+                    await trial.append(lease, [event(1)])
 
     asyncio.run(steps())
 
@@ -597,6 +623,31 @@ def test_who_follows_is_woken_and_told_once_the_trouble_is_over(tmp_path: Path) 
             await other.log.forget("ann")
             await wakes[0].until(0)
             await wakes[1].until(0)
+
+    asyncio.run(steps())
+
+
+def test_who_follows_is_woken_by_the_run_of_that_name_in_the_file_that_took_the_others_place(
+    tmp_path: Path,
+) -> None:
+    path, backup = tmp_path / "log.db", tmp_path / "backup.db"
+
+    async def steps() -> None:
+        async with opened(backup) as trial:
+            await trial.claim("first here")
+            lease = await trial.claim("run")
+        async with opened(path, poll_seconds=0.005) as trial:
+            await trial.claim("run")
+            wakes = Wakes()
+            trial.log.follow("ann", "run", wakes.wake)
+            await trial.log.find_run("ann", "run")
+            restore(backup, path)
+            with refused("io"):
+                await trial.log.find_run("ann", "run")
+            async with opened(path) as other:
+                await other.append(lease, [event(1)])
+            async with asyncio.timeout(PATIENCE):
+                await wakes.until(1)
 
     asyncio.run(steps())
 

@@ -6,7 +6,7 @@ from typing import Final, Literal, TypeAlias, final
 
 from agent_messaging._errors import ConfigurationError, EventLogError
 
-__all__ = ["Reason", "SqliteLogError", "explained"]
+__all__ = ["CORRUPT_ADVICE", "Reason", "SqliteLogError", "explained"]
 
 #: Why a log in an SQLite file cannot do now what it was asked for.
 Reason: TypeAlias = Literal[
@@ -23,7 +23,8 @@ class SqliteLogError(EventLogError):
 
     Attributes:
         reason: what is the matter:
-            ``corrupt``, the file is damaged, or was made shorter; put a backup in its place.
+            ``corrupt``, the file is damaged, or was made shorter; move it and what is beside it
+            away, and put a backup in its place.
             ``locked``, another process has kept it from being written for ``busy_seconds``.
             ``read_only``, the file, its folder or the file system may not be written.
             ``full``, there is no room, on the disk or within ``max_bytes``.
@@ -61,8 +62,11 @@ _REASONS: Final[Mapping[int, Reason]] = {
     sqlite3.SQLITE_AUTH: "read_only",
 }
 
+#: What is beside a file would be taken for the backup's.
+CORRUPT_ADVICE: Final = "move it and what is beside it away, and put a backup in its place"
+
 _ADVICE: Final[Mapping[Reason, str]] = {
-    "corrupt": "the file is damaged; put a backup in its place",
+    "corrupt": f"the file is damaged; {CORRUPT_ADVICE}",
     "locked": "another process keeps it from being written; end what holds it, or try again",
     "read_only": "it cannot be written; see to the permissions of the file and its folder",
     "full": "there is no room for more; free some of the disk, or raise max_bytes",

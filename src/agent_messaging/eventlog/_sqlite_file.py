@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, final
 
-from agent_messaging.eventlog._sqlite_errors import SqliteLogError
+from agent_messaging.eventlog._sqlite_errors import CORRUPT_ADVICE, SqliteLogError
 from agent_messaging.eventlog._sqlite_schema import APPLICATION_ID, VERSION, upgrade
 
 __all__ = ["Durability", "LogFile", "check_version"]
@@ -83,7 +83,7 @@ class LogFile:
         version = check_version(connection, self.path)
         if version == 0 and self._identity is not None:
             raise SqliteLogError(
-                "corrupt", f"{self.path}: the log has become empty; put a backup in its place"
+                "corrupt", f"{self.path}: the log has become empty; {CORRUPT_ADVICE}"
             )
         self._share(connection)
         synchronous = "FULL" if self._durability == "power" else "NORMAL"
@@ -105,7 +105,7 @@ class LogFile:
             (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if verdict != "ok":
                 raise SqliteLogError(
-                    "corrupt", f"{self.path}: it was made shorter; put a backup in its place"
+                    "corrupt", f"{self.path}: it was made shorter; {CORRUPT_ADVICE}"
                 )
             self._is_doubtful = False
         status = os.stat(self.path)  # noqa: PTH116 - on the way of every batch

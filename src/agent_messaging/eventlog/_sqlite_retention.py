@@ -40,6 +40,7 @@ _OLDEST: Final = """
     SELECT number, user_id, held, last_seq FROM runs
     WHERE held > 0 AND ended_at <= ? ORDER BY ended_at LIMIT 1
 """
+#: A claim outlives the events of its run.
 _OVER: Final = """
     SELECT number FROM runs WHERE ended_at <= ? AND held = 0 ORDER BY ended_at LIMIT ?
 """
@@ -174,9 +175,9 @@ class Retention:
         return count
 
     def _remove_old_claims(self, store: Store, now: float) -> bool:
-        # A claim outlives the events of its run.
-        seconds = max(self._bounds.claim_seconds, self._bounds.keep_seconds)
-        over = store.connection.execute(_OVER, (now - seconds, _PORTION)).fetchall()
+        over = store.connection.execute(
+            _OVER, (now - self._bounds.claim_seconds, _PORTION)
+        ).fetchall()
         if over:
             store.connection.executemany("DELETE FROM runs WHERE number = ?", over)
             store.removed([number for (number,) in over])
