@@ -64,11 +64,13 @@ async def _past(log: EventLog, lease: Lease, cursor: int, last_seq: int) -> _Pas
         if page is None or not page.events:
             break  # it was forgotten, or trimmed: an append will tell
         for kind, payload, _, timestamp in page.events:
+            # A service that relays its events may leave out what the library's own ones have.
             if kind is MessageType.TOOL_EXECUTING:
                 call = json.loads(payload)
-                open_tools[call["tool_call_id"]] = call["tool_name"], timestamp
+                tool_call_id = str(call.get("tool_call_id", ""))
+                open_tools[tool_call_id] = str(call.get("tool_name", "")), timestamp
             elif kind is MessageType.TOOL_COMPLETED:
-                open_tools.pop(json.loads(payload)["tool_call_id"], None)
+                open_tools.pop(str(json.loads(payload).get("tool_call_id", "")), None)
             elif kind is MessageType.AGENT_STARTED:
                 started_at = timestamp
         cursor = page.events[-1].seq

@@ -59,11 +59,11 @@ class Upkeep:
             tasks.release(task)  # they do not end by themselves
 
     async def stop(self) -> None:
-        """End; to be called when no run is left."""
+        """End; to be called when no run is left. A log that holds it up is waited for no longer."""
         for task in self._tasks:
             task.cancel()
         if self._tasks:
-            await asyncio.wait(self._tasks)
+            await asyncio.wait(self._tasks, timeout=self._services.final_send_timeout)
 
     async def _now_and_then(self, work: Callable[[], Awaitable[object]]) -> None:
         while True:

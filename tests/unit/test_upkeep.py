@@ -129,6 +129,20 @@ def test_one_without_events_is_said_to_have_waited_so_that_its_message_is_answer
     run(main())
 
 
+def test_tools_of_a_service_that_relays_what_it_likes_hold_nothing_up() -> None:
+    async def main() -> None:
+        log = shared_log()
+        past = [(STARTED, "{}"), (EXECUTING, "{}"), (EXECUTING, '{"tool_call_id": 7}')]
+        await leave_behind(log.inner, "left", [*past, (COMPLETED, "{}")])
+        async with Site(log=log):
+            await asyncio.sleep(40.0)
+            lacked = (await events_of(log.inner, "left"))[4:]
+            assert [kind for _, kind, _ in lacked] == ["tool_completed", "agent_failed"]
+            assert lacked[0][2]["tool_call_id"] == "7"
+
+    run(main())
+
+
 def test_a_long_run_is_read_page_by_page_and_one_without_its_beginning_as_far_as_it_goes() -> None:
     async def main() -> None:
         log = shared_log(events_per_user=700)
