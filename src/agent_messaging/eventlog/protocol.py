@@ -169,7 +169,8 @@ class EventLog(Protocol):
         one run are not made while another is under way.
 
         The very events that the run ends with already are a retry, and no error, as long as any of
-        them is held; nor is it one to append none. A lease that has expired is good until another owner takes the run.
+        them is held; nor is it one to append none. A lease that has expired is good until another
+        owner takes the run.
 
         Raises:
             LeaseLost: the token is not the run's, the run is unknown or ended, or the events do
