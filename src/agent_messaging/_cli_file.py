@@ -14,7 +14,7 @@ from agent_messaging.eventlog._sqlite_errors import Reason, SqliteLogError
 from agent_messaging.eventlog._sqlite_reader import SqliteLogReader
 from agent_messaging.eventlog.sqlite import SqliteEventLog
 
-__all__ = ["explained", "kept", "opened"]
+__all__ = ["kept", "opened"]
 
 #: What becomes of a file while it is used; what is the matter at its opening says more.
 _TROUBLE: Final[Mapping[Reason | None, str]] = {
@@ -30,7 +30,7 @@ _TROUBLE: Final[Mapping[Reason | None, str]] = {
 
 
 @contextmanager
-def explained() -> Generator[None]:
+def _explained() -> Generator[None]:
     """Have what is the matter with a file end the program.
 
     Raises:
@@ -51,7 +51,7 @@ def opened(path: str) -> Generator[SqliteLogReader]:
     """
     if not _is_there(path):
         raise StopError(EXIT_FILE, f"{path}: there is no such file")
-    with explained(), SqliteLogReader(path) as reader:
+    with _explained(), SqliteLogReader(path) as reader:
         yield reader
 
 
@@ -66,9 +66,12 @@ def _is_there(path: str) -> bool:
     try:
         if place.is_file():
             return True
-        what = "it is not a file" if place.exists() else "there is no such folder"
-        if not place.exists() and place.parent.is_dir():
+        if place.exists():
+            what = "it is not a file"
+        elif place.parent.is_dir():
             return False
+        else:
+            what = "there is no such folder"
     except OSError as error:
         what = error.strerror or str(error)
     raise StopError(EXIT_FILE, f"{path}: {what}")
@@ -92,7 +95,7 @@ async def kept(log: SqliteEventLog, path: str, lease_seconds: float) -> AsyncGen
     for logger in loggers:
         logger.addFilter(notes)
     try:
-        with explained():
+        with _explained():
             async with log:
                 # SQLite opens a file that may not be written without a word of that.
                 if not os.access(

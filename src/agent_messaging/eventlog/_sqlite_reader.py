@@ -36,18 +36,19 @@ _LARGEST: Final = 2**63 - 1
 _PAGE: Final = 500
 
 _LISTED: Final = f"SELECT {RECORD_COLUMNS}, number, user_id, owner, claimed_at, ended_at FROM runs"  # noqa: S608 - constants
-_OF: Final = "(?1 IS NULL OR user_id = ?1) AND (?2 IS NULL OR thread_id = ?2)"
-_OLDEST: Final = f"{_LISTED} WHERE {_OF} AND number > ?3 ORDER BY number LIMIT {_PAGE}"
-_NEWEST: Final = f"{_LISTED} WHERE {_OF} AND number < ?3 ORDER BY number DESC LIMIT {_PAGE}"
+_OF: Final = "(:user IS NULL OR user_id = :user) AND (:thread IS NULL OR thread_id = :thread)"
+_OLDEST: Final = f"{_LISTED} WHERE {_OF} AND number > :number ORDER BY number LIMIT {_PAGE}"
+_NEWEST: Final = f"{_LISTED} WHERE {_OF} AND number < :number ORDER BY number DESC LIMIT {_PAGE}"
 _BEGINNING_WITH: Final = (
-    f"{_LISTED} WHERE (?1 IS NULL OR user_id = ?1) AND substr(run_id, 1, length(?2)) = ?2"
-    " ORDER BY run_id <> ?2, number LIMIT ?3"
+    f"{_LISTED} WHERE (:user IS NULL OR user_id = :user)"
+    " AND substr(run_id, 1, length(:start)) = :start"
+    " ORDER BY run_id <> :start, number LIMIT :limit"
 )
-_RUN: Final = f"{_LISTED} WHERE user_id = ? AND run_id = ?"
-_LEASED: Final = "SELECT count(*) FROM runs WHERE ended_at IS NULL AND expires > ?"
+_RUN: Final = f"{_LISTED} WHERE user_id = :user AND run_id = :run"
+_LEASED: Final = "SELECT count(*) FROM runs WHERE ended_at IS NULL AND expires > :now"
 _EVENTS: Final = (
     f"SELECT {EVENT_COLUMNS} FROM events"  # noqa: S608 - constants
-    " WHERE run = (SELECT number FROM runs WHERE user_id = ? AND run_id = ?) AND seq > ?"
+    " WHERE run = (SELECT number FROM runs WHERE user_id = :user AND run_id = :run) AND seq > :seq"
     f" ORDER BY seq LIMIT {_PAGE}"
 )
 
@@ -170,7 +171,9 @@ class SqliteLogReader:
             SqliteLogError: the file cannot be read.
         """
         select, step, number = (_NEWEST, -1, _LARGEST) if newest_first else (_OLDEST, 1, 0)
-        while rows := self._read(select, _LISTED_TYPES, user_id, thread_id, number):
+        while rows := self._read(
+            select, _LISTED_TYPES, user=user_id, thread=thread_id, number=number
+        ):
             for row in rows:
                 self._check_order(number * step, row[7] * step)
                 number = row[7]
@@ -184,7 +187,7 @@ class SqliteLogReader:
         Raises:
             SqliteLogError: the file cannot be read.
         """
-        rows = self._read(_BEGINNING_WITH, _LISTED_TYPES, user_id, start, limit)
+        rows = self._read(_BEGINNING_WITH, _LISTED_TYPES, user=user_id, start=start, limit=limit)
         return [_listed(row) for row in rows]
 
     def find_run(self, user_id: str, run_id: str) -> ListedRun | None:
@@ -193,7 +196,7 @@ class SqliteLogReader:
         Raises:
             SqliteLogError: the file cannot be read.
         """
-        rows = self._read(_RUN, _LISTED_TYPES, user_id, run_id)
+        rows = self._read(_RUN, _LISTED_TYPES, user=user_id, run=run_id)
         return _listed(rows[0]) if rows else None
 
     def events(self, user_id: str, run_id: str) -> Iterator[LoggedEvent]:
@@ -203,7 +206,7 @@ class SqliteLogReader:
             SqliteLogError: the file cannot be read.
         """
         seq = 0
-        while rows := self._read(_EVENTS, _EVENT_TYPES, user_id, run_id, seq):
+        while rows := self._read(_EVENTS, _EVENT_TYPES, user=user_id, run=run_id, seq=seq):
             for row in rows:
                 self._check_order(seq, row[2])
                 seq = row[2]
@@ -218,10 +221,10 @@ class SqliteLogReader:
         Raises:
             SqliteLogError: the file cannot be read.
         """
-        return int(self._read(_LEASED, (int,), now)[0][0])
+        return int(self._read(_LEASED, (int,), now=now)[0][0])
 
     def _read(
-        self, select: str, types: Sequence[type | UnionType], *parameters: object
+        self, select: str, types: Sequence[type | UnionType], **parameters: str | float | None
     ) -> Sequence[Any]:
         """All rows, of these types."""
         while True:
