@@ -335,10 +335,10 @@ def test_a_reader_that_hears_nothing_at_all_asks_again() -> None:
         trial.log.follow("ann", "run", woken.wake)
         await asyncio.sleep(0.1)
         # A connection that is dead without anybody having been told.
-        client.is_silent = True
+        client.hears_nothing = True
         await asyncio.sleep(3)
-        client.is_silent = False
-        await redis_trial(client.client).append(lease, [event(1)])
+        client.hears_nothing = False
+        await trial.append(lease, [event(1)])
         await woken.until(1)
 
     in_trouble(main)
