@@ -44,6 +44,7 @@ class Delivery:
 
     __slots__ = (
         "_barred",
+        "_bids_farewell",
         "_is_sending",
         "_ready",
         "_replays",
@@ -88,6 +89,8 @@ class Delivery:
         self._replies: list[_Reply] = []
         #: Those that go when the client has seen some runs to their end; no others wait for them.
         self._barred: tuple[_Reply, ...] = ()
+        #: Whether the last frame is on its way, or was; until then the writer is not cut.
+        self._bids_farewell = False
         self._watches: dict[str, Watch] = {}
         # Ordered sets. What is live goes before what is replayed, so that a long replay makes
         # nobody a slow consumer; replays go one after the other, oldest first.
@@ -248,6 +251,7 @@ class Delivery:
         self._replies = []
         self._barred = ()
         if farewell is not None and not self._is_stalled:
+            self._bids_farewell = True
             self._replies.append(_Reply(farewell, (), None))
         self._make_room()
         for watch in watches:
@@ -272,7 +276,7 @@ class Delivery:
         if writer is None:
             return
         timeout = self._services.final_send_timeout
-        if self._replies:
+        if self._bids_farewell:
             await asyncio.wait([writer], timeout=timeout)
         writer.cancel()
         # A send that swallows its cancellation is left to the host, whose socket it is.
