@@ -18,8 +18,8 @@ Reason: TypeAlias = Literal[
 class SqliteLogError(EventLogError):
     """A log in an SQLite file cannot do now what it was asked for.
 
-    Nothing of it was done, and nothing that was acknowledged before is lost. The log opens its
-    file anew by itself: once the cause is gone, the next call succeeds.
+    It was done wholly or not at all, and the log has lost nothing that it acknowledged before. It
+    opens its file anew by itself: once the cause is gone, the next call succeeds.
 
     Attributes:
         reason: what is the matter:

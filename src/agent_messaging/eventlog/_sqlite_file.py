@@ -14,12 +14,9 @@ __all__ = ["Durability", "LogFile", "check_version"]
 #: What an acknowledged event survives: the end of every process, or a loss of power too.
 Durability: TypeAlias = Literal["process", "power"]
 
-#: Pages of what was written last, which is kept beside the file, until they are moved into it: some
-#: 16 MB. Moving waits for the disk twice, and a page that changes often is moved once.
-_JOURNAL_PAGES: Final = 4_000
-
-#: Bytes that what is beside the file is cut to where it was longer.
-_JOURNAL_BYTES: Final = 64 * 1024 * 1024
+#: Bytes that the file beside the log, of what was written last, is cut to when it was longer: a
+#: reader that takes its time can keep it from being used again from its start.
+_JOURNAL_BYTES: Final = 16 * 1024 * 1024
 
 #: Seconds between attempts to have a file shared that another process is just making.
 _PAUSE: Final = 0.01
@@ -90,7 +87,6 @@ class LogFile:
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         if self._durability == "power":
             connection.execute("PRAGMA fullfsync = ON")  # elsewhere than on macOS nothing
-        connection.execute(f"PRAGMA wal_autocheckpoint = {_JOURNAL_PAGES}")
         connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL_BYTES}")
         if self._max_bytes is not None:
             (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()

@@ -132,16 +132,18 @@ class LogThread:
     # In the thread.
 
     def _run(self) -> None:
-        while not self._is_over:
-            calls = self._take()
-            if calls:
-                self._execute(calls)
-            elif self._news.is_wanted:
-                self._poll()
-            if self._is_tidying_due:
-                self._tidy()
-        self._drop_connection()
-        self._ended()
+        try:
+            while not self._is_over:
+                calls = self._take()
+                if calls:
+                    self._execute(calls)
+                elif self._news.is_wanted:
+                    self._poll()
+                if self._is_tidying_due:
+                    self._tidy()
+        finally:
+            self._drop_connection()
+            self._ended()
 
     @property
     def _is_tidying_due(self) -> bool:

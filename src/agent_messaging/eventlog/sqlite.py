@@ -49,10 +49,11 @@ class SqliteEventLog:
     The file is opened, and made if there is none, by the first call, or by ``async with``, which
     raises what is wrong with it. After trouble (`SqliteLogError`) it is opened anew by itself.
 
-    Runs that have ended lose their events ``keep_seconds`` later, or where there are too many of
-    a user: those that ended first. Of a user with no other runs the longest under way loses its
-    oldest events. That is done in portions between the calls, so that there may be more for a
-    while. A run and its claim are known for ``claim_seconds`` after its end.
+    Runs that have ended lose all of their events ``keep_seconds`` later, or where there are too
+    many of a user: those that ended first, but none in the minute after its end. Where the runs
+    under way are too many events by themselves, the longest loses its oldest. That is done in
+    portions between the calls, so that there may be more for a while. A run and its claim are
+    known for ``claim_seconds`` after its end.
 
     Args:
         path: the file, on a local disk.
@@ -61,8 +62,8 @@ class SqliteEventLog:
         runs_per_user: runs of one user that are held with their events.
         events_per_user: events of one user.
         keep_seconds: how long the events of a run are held after its end; a week.
-        claim_seconds: how long a claim is kept after the end of its run; a week. It is kept no
-            shorter than the events.
+        claim_seconds: how long a claim is kept after the end of its run; a week. It is kept until
+            the events are gone in any case.
         max_bytes: how long the file may become; None for no bound. Beyond, nothing is kept any
             more (`SqliteLogError`, ``full``).
         waiting_calls: calls that wait for the thread; further ones wait for their turn.
