@@ -354,6 +354,21 @@ def test_a_run_begins_without_the_events_of_one_that_the_server_lost() -> None:
     run(main())
 
 
+def test_no_more_runs_are_taken_from_all_shards_than_asked_for() -> None:
+    async def main() -> None:
+        async with fake_client() as client:
+            trial = redis_trial(client)
+            users = [f"user {number}" for number in range(10)]
+            assert len({shard_of(user) for user in users}) > 5
+            for user in users:
+                await trial.claim("run", user, lease_seconds=10)
+            await trial.advance(11)
+            shares = [await trial.take(limit=4) for _ in range(4)]
+            assert [len(share) for share in shares] == [4, 4, 2, 0]
+
+    run(main())
+
+
 # Claims and their races.
 
 
