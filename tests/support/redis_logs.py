@@ -48,6 +48,7 @@ class FaultyClient:
     Attributes:
         error: what is raised instead of anything else, if there is one.
         is_silent: whether no answer comes.
+        hears_nothing: whether none comes to a read of a stream.
         sends_twice: whether pipelines go to the server twice, as a client's own retries have it.
         before: called with each script's call before it is sent, and awaited.
         reply: what takes the place of a reply, given the script's call; None for none.
@@ -59,6 +60,7 @@ class FaultyClient:
         self.client: Final = cast("RedisClient", client)
         self.error: Exception | None = None
         self.is_silent = False
+        self.hears_nothing = False
         self.sends_twice = False
         self.before: Callable[[tuple[Any, ...]], Awaitable[object]] | None = None
         self.reply: Callable[[tuple[Any, ...]], object] | None = None
@@ -75,6 +77,8 @@ class FaultyClient:
     async def execute_command(self, *args: Any) -> Any:
         self.reads.append(asyncio.get_running_loop().time())
         await self.check()
+        if self.hears_nothing:
+            await asyncio.Event().wait()
         return await self.client.execute_command(*args)
 
     def pipeline(self, transaction: bool = True) -> RedisPipeline:

@@ -1,14 +1,17 @@
 """`RedisStreamsEventLog` beyond the contract: its keys, its bounds, and what expires."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import fakeredis
 import pytest
 
 from agent_messaging import ConfigurationError, Lease, LeaseLost, MessageType
+from agent_messaging.eventlog import _redis_scripts as scripts
 from agent_messaging.eventlog._redis_answers import text
 from agent_messaging.eventlog._redis_keys import SHARDS, Keys
+from agent_messaging.eventlog._redis_scripts import Script
 from agent_messaging.eventlog.redis_streams import RedisLogError, RedisStreamsEventLog
 from conformance.trial import STARTED, Trial, event, story
 from support import run
@@ -322,6 +325,50 @@ def test_what_outlived_what_it_belongs_to_is_cleared_away() -> None:
     run(main())
 
 
+def test_a_run_that_has_ended_has_no_lease() -> None:
+    async def main() -> None:
+        async with fake_client() as client:
+            trial = redis_trial(client)
+            leases = Keys("agent_messaging").leases(shard_of("ann"))
+            lease = await trial.claim("run")
+            assert await client.zcard(leases) == 1
+            await trial.append(lease, [completed()])
+            assert await client.zcard(leases) == 0
+            assert list(await trial.log.renew([lease], 10)) == [lease]
+            assert await client.zcard(leases) == 0
+
+    run(main())
+
+
+def test_a_run_begins_without_the_events_of_one_that_the_server_lost() -> None:
+    async def main() -> None:
+        async with fake_client() as client:
+            trial = redis_trial(client)
+            await trial.finished("run")
+            await client.delete(Keys("agent_messaging").user("ann").runs)
+            lease = await trial.claim("run")
+            assert await trial.events("run") == []
+            await trial.append_each(lease, story(4))
+            assert await trial.events("run") == story(4)
+
+    run(main())
+
+
+def test_no_more_runs_are_taken_from_all_shards_than_asked_for() -> None:
+    async def main() -> None:
+        async with fake_client() as client:
+            trial = redis_trial(client)
+            users = [f"user {number}" for number in range(10)]
+            assert len({shard_of(user) for user in users}) > 5
+            for user in users:
+                await trial.claim("run", user, lease_seconds=10)
+            await trial.advance(11)
+            shares = [await trial.take(limit=4) for _ in range(4)]
+            assert [len(share) for share in shares] == [4, 4, 2, 0]
+
+    run(main())
+
+
 # Claims and their races.
 
 
@@ -337,24 +384,41 @@ def test_a_run_id_of_another_message_is_refused() -> None:
     run(main())
 
 
+def before_first(
+    script: Script, happens: Callable[[], Awaitable[object]]
+) -> Callable[[tuple[Any, ...]], Awaitable[None]]:
+    """Has something happen just before a script runs for the first time."""
+    has_happened: list[bool] = []
+
+    async def before(command: tuple[Any, ...]) -> None:
+        if command[1] == script.text and not has_happened:
+            has_happened.append(True)
+            await happens()
+
+    return before
+
+
 def test_a_claim_whose_user_is_forgotten_meanwhile_is_made() -> None:
     async def main() -> None:
         async with fake_client() as client:
             faulty = FaultyClient(client)
-            trial = redis_trial(faulty)
-            await redis_trial(client).claim("first", message_id="message")
-
-            async def forget_before_it_looks(command: tuple[Any, ...]) -> None:
-                if faulty.pipelines == 2:
-                    await redis_trial(client).log.forget("ann")
-
-            faulty.before = forget_before_it_looks
+            trial, other = redis_trial(faulty), redis_trial(client)
+            await other.claim("first", message_id="message")
+            faulty.before = before_first(scripts.LOOK, lambda: other.log.forget("ann"))
             record = await trial.attempt(Lease("ann", "second", "t"), message_id="message")
             assert record.run_id == "second"
 
-            await redis_trial(client).claim("third", message_id="another")
-            faulty.pipelines = 0
-            assert await trial.log.find_claim("ann", "another") is None
+    run(main())
+
+
+def test_a_claim_whose_user_is_forgotten_while_it_is_looked_for_is_not_found() -> None:
+    async def main() -> None:
+        async with fake_client() as client:
+            faulty = FaultyClient(client)
+            trial, other = redis_trial(faulty), redis_trial(client)
+            await other.claim("run", message_id="message")
+            faulty.before = before_first(scripts.LOOK, lambda: other.log.forget("ann"))
+            assert await trial.log.find_claim("ann", "message") is None
 
     run(main())
 
@@ -365,12 +429,7 @@ def test_a_user_who_begins_a_run_meanwhile_is_forgotten_with_it() -> None:
             faulty = FaultyClient(client)
             trial, other = redis_trial(faulty), redis_trial(client)
             await other.finished("first")
-
-            async def claim_before_it_forgets(command: tuple[Any, ...]) -> None:
-                if faulty.pipelines == 2:
-                    await other.claim("second")
-
-            faulty.before = claim_before_it_forgets
+            faulty.before = before_first(scripts.FORGET, lambda: other.finished("second"))
             await trial.log.forget("ann")
             assert not await keys_in(client, "*ann*")
 
@@ -384,12 +443,11 @@ def test_a_user_whose_runs_are_others_meanwhile_is_forgotten_with_them() -> None
             trial, other = redis_trial(faulty), redis_trial(client)
             await other.finished("first")
 
-            async def change_before_it_forgets(command: tuple[Any, ...]) -> None:
-                if faulty.pipelines == 2:
-                    await other.log.forget("ann")
-                    await other.finished("second")
+            async def change() -> None:
+                await other.log.forget("ann")
+                await other.finished("second")
 
-            faulty.before = change_before_it_forgets
+            faulty.before = before_first(scripts.FORGET, change)
             await trial.log.forget("ann")
             assert not await keys_in(client, "*ann*")
 
@@ -403,7 +461,7 @@ def test_a_user_who_begins_runs_all_the_time_is_told_of() -> None:
             trial, other = redis_trial(faulty), redis_trial(client)
 
             async def claim_before_it_forgets(command: tuple[Any, ...]) -> None:
-                if faulty.pipelines % 2 == 0:
+                if command[1] in (scripts.FORGET.text, scripts.FORGET.digest):
                     await other.claim(f"run {faulty.pipelines}")
 
             faulty.before = claim_before_it_forgets

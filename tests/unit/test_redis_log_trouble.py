@@ -10,7 +10,7 @@ import pytest
 
 from agent_messaging import EventLogError, Notice
 from agent_messaging.eventlog._redis_keys import Keys
-from agent_messaging.eventlog.redis_streams import RedisLogError
+from agent_messaging.eventlog.redis_streams import RedisLogError, RedisStreamsEventLog
 from conformance.closing import CALLS
 from conformance.trial import Trial, Wakes, event, story
 from support import run, tasks_left
@@ -168,14 +168,20 @@ def test_a_call_that_is_cancelled_before_it_was_sent_is_not_made() -> None:
 
 def test_calls_that_wait_for_another_and_are_cancelled_leave_nothing() -> None:
     async def main(client: FaultyClient, trial: Trial) -> None:
-        await trial.claim("run")
+        lease = await trial.claim("run")
         client.is_silent = True
         first = asyncio.ensure_future(trial.log.find_run("ann", "run"))
         await asyncio.sleep(0.1)
-        for _ in range(100):
+        for _ in range(50):
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.01):
                     await trial.log.find_run("ann", "run")
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await trial.log.renew([lease], 10)
+        assert isinstance(trial.log, RedisStreamsEventLog)
+        calls = trial.log._calls  # pyright: ignore[reportPrivateUsage] - what waits is to be seen
+        assert not calls._waiting  # pyright: ignore[reportPrivateUsage]
         client.is_silent = False
         before = client.pipelines
         await asyncio.wait([first])
@@ -335,10 +341,10 @@ def test_a_reader_that_hears_nothing_at_all_asks_again() -> None:
         trial.log.follow("ann", "run", woken.wake)
         await asyncio.sleep(0.1)
         # A connection that is dead without anybody having been told.
-        client.is_silent = True
+        client.hears_nothing = True
         await asyncio.sleep(3)
-        client.is_silent = False
-        await redis_trial(client.client).append(lease, [event(1)])
+        client.hears_nothing = False
+        await trial.append(lease, [event(1)])
         await woken.until(1)
 
     in_trouble(main)

@@ -53,8 +53,8 @@ _DAY: Final = 24 * 3600
 #: Wake-ups of a shard, and notices of an owner, that a slow reader finds. One that is slower still
 #: looks at all runs that are followed.
 _NEWS_HELD: Final = 4096
-#: Milliseconds that notices of an owner are there for a reader that has lost the server.
-_NOTICES_KEPT: Final = 60_000
+#: Milliseconds that an owner's notices are there, at most, for a reader that has lost the server.
+_NOTICES_KEPT: Final = 600_000
 #: How often a user's runs may change while the user is being forgotten.
 _FORGETTINGS: Final = 10
 
@@ -302,8 +302,8 @@ class RedisStreamsEventLog:
     ) -> Callable[[], None]:
         """Have ``tell`` called for each notice of the owner's runs: user id, run id, notice.
 
-        An owner is one process's, and its name is not used again. When the server was lost, a
-        notice of the last minute may be told twice.
+        An owner is one process's, and its name is not used again. Where the server has lost
+        something, or a client has asked again, a notice may be told twice.
         """
         self._calls.check_open()
         reader = self._notice_readers.get(owner)
