@@ -145,7 +145,8 @@ def test_a_server_that_is_loading_is_waited_for() -> None:
         assert await trial.events("run") == [event(1), event(2)]
 
     with running_server("--enable-debug-command", "local", "--save", "") as server:
-        asyncio.run(with_log(server, main))
+        # Longer than the client itself asks again.
+        asyncio.run(with_log(server, main, timeout=PATIENCE))
 
 
 def test_a_server_without_memory_refuses_whole_steps() -> None:
