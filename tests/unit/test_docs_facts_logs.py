@@ -17,6 +17,7 @@ from agent_messaging import (
     AgentLike,
     AgentMessageHandler,
     Endpoint,
+    Lease,
     Limits,
     MemoryEventLog,
     Message,
@@ -234,6 +235,16 @@ async def everything_that_endpoints_log() -> None:
         await session.receive('{"type": "stop_agent", "payload": {"thread_id": "t-1"}}')
         await asyncio.sleep(2.0)
         await endpoint.open("eve", Recorder(fails_at=1))
+        await log.claim(
+            Lease("ada", "left", "token"),
+            thread_id="t",
+            message_id="m",
+            digest="",
+            owner="gone",
+            lease_seconds=0,
+        )
+        await endpoint.recover()
+        await session.receive('{"type": "resume", "payload": {"after": {"left": 9}}}')
         another = await endpoint.open("bob", Recorder())
         await another.receive('{"type": "chat", "payload": {"text": "forget"}}')
         await asyncio.sleep(2.0)
