@@ -23,6 +23,8 @@ __all__ = ["ActiveRun"]
 
 _logger: Final = logging.getLogger("agent_messaging.endpoint")
 
+_DONE: Final = RunState.DONE
+
 
 @final
 class ActiveRun:
@@ -111,8 +113,7 @@ class ActiveRun:
         #: sessions elsewhere are to have said again that they watch it.
         self._kept_until = 0.0
         self._delivered = 0
-        #: One at a time: until the run is cancelled for nobody, until its agent is abandoned,
-        #: until it is reported though not all was delivered.
+        #: One at a time: until the run is cancelled for nobody, until its agent is abandoned.
         self._timer: asyncio.TimerHandle | None = None
         self._end_callbacks: list[Callable[[], None]] = []
         self._claim_ended: asyncio.Event | None = None
@@ -234,7 +235,7 @@ class ActiveRun:
 
     @property
     def _is_decided(self) -> bool:
-        return self._is_accepted and self._emitter.lifecycle.state is RunState.DONE
+        return self._is_accepted and self._emitter.lifecycle.state is _DONE
 
     def _begin(self) -> None:
         self._task = self._services.tasks.spawn(
@@ -261,6 +262,7 @@ class ActiveRun:
         self._outcome.raised = None
         if raised is not None and not isinstance(raised, asyncio.CancelledError):
             raise raised
+        self._services.tasks.leave(self._task, self._task_done)
 
     def _end_from_outside(self) -> None:
         """Decide the end of a run whose agent never began, or does not return."""
@@ -314,7 +316,7 @@ class ActiveRun:
         if not self._watches or self._delivered == self._emitter.lifecycle.seq:
             self._report()
         else:
-            self._set_timer(self._services.final_send_timeout, self._report)
+            self._services.reports.set(self._report)
 
     def _let_go(self) -> None:
         """Give the place in the thread to the next run, and tell those who wait for the end."""
@@ -359,9 +361,10 @@ class ActiveRun:
 
     def relieve(self, watch: Watcher) -> None:
         """A session that watches has caught up; others may still be behind."""
-        self._crowding.discard(watch)
-        if not self._crowding:
-            self.journal.relieve()
+        if watch in self._crowding:
+            self._crowding.remove(watch)
+            if not self._crowding:
+                self.journal.relieve()
 
     def _unwatched(self) -> None:
         """Do what the policy says of a run that nobody watches."""
@@ -384,8 +387,9 @@ class ActiveRun:
         if seq <= self._delivered or self._is_reported:
             return
         self._delivered = seq
-        self._emitter.receipt(kind, True)
-        if self.is_ended and seq == self._emitter.lifecycle.seq:
+        emitter = self._emitter
+        emitter.receipt(kind, True)
+        if self.is_ended and seq == emitter.lifecycle.seq:
             self._report()
 
     def _report(self) -> None:
@@ -393,7 +397,7 @@ class ActiveRun:
         if self._is_reported:
             return
         self._is_reported = True
-        self._clear_timer()
+        self._services.reports.withdraw(self._report)
         undelivered = self._emitter.lifecycle.undelivered
         self._services.counters.undelivered += undelivered
         for _ in range(undelivered):

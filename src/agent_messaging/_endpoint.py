@@ -322,13 +322,12 @@ class Endpoint:
     def stats(self) -> EndpointStats:
         """A detached snapshot of counters and gauges."""
         users = self.users()
-        services = self._services
-        return services.counters.snapshot(
+        return self._services.counters.snapshot(
             users=len(users),
             sessions=sum(user["sessions"] for user in users.values()),
             in_flight=sum(user["runs_in_flight"] for user in users.values()),
             queued=sum(user["runs_queued"] for user in users.values()),
-            abandoned_alive=len(services.abandoned),
+            abandoned_alive=len(self._services.abandoned),
         )
 
     def users(self) -> dict[str, UserStats]:
@@ -374,7 +373,7 @@ class Endpoint:
             send,
             close,
             NO_METADATA if metadata is None else metadata,
-            self._intake.receive,
+            self._intake.take,
         )
         user.sessions[session.connection_id] = session
         services.counters.opened += 1
@@ -443,6 +442,7 @@ class Endpoint:
             )
         finally:
             await self._upkeep.stop()
+        services.reports.close()
         if self._unfollow_notices is not None:
             self._unfollow_notices()
         if self._own_log is not None:

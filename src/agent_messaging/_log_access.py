@@ -5,7 +5,7 @@ import logging
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import suppress
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 from agent_messaging._errors import ErrorCode, EventLogError, RemoteError
 from agent_messaging._log import log, raised_at
@@ -51,7 +51,8 @@ async def asked(
         # Its first step: a log that answers at once needs no timer, which takes longer than that.
         begun = _rest(answer, answer.send(None))
     except StopIteration as stop:
-        return cast("T", stop.value)
+        said: T = stop.value
+        return said
     except Exception as error:  # noqa: BLE001 - a log of the host's may raise anything
         note_trouble(error)
     return await _asked_on(ask, begun, timeout, message_id)
@@ -109,4 +110,5 @@ def _rest(begun: Coroutine[Any, Any, T], waits_for: object) -> Generator[object,
             else:
                 waits_for = begun.send(None)
         except StopIteration as stop:
-            return cast("T", stop.value)
+            said: T = stop.value
+            return said

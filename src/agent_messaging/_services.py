@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, final, get_args
 
 from agent_messaging._checks import check_seconds, check_word
+from agent_messaging._deadlines import Deadlines
 from agent_messaging._emitter import Clock
 from agent_messaging._endpoint_stats import EndpointCounters
 from agent_messaging._limits import Limits
@@ -45,6 +46,8 @@ class Services:
     #: The tasks of agents that did not end in time; they may outlive the endpoint.
     abandoned: set[asyncio.Task[Any]] = field(default_factory=set[asyncio.Task[Any]])
     is_draining: bool = False
+    #: The reports of runs that have ended, and whose events have not all been delivered yet.
+    reports: Deadlines = field(init=False)
 
     def __post_init__(self) -> None:
         check_word("thread_policy", self.thread_policy, get_args(ThreadPolicy))
@@ -56,6 +59,7 @@ class Services:
         for name in _SECONDS_OR_NONE:
             if getattr(self, name) is not None:
                 check_seconds(name, getattr(self, name))
+        self.reports = Deadlines(self.final_send_timeout)
 
 
 _SECONDS: Final = (

@@ -1,6 +1,7 @@
 """What type checkers take for an event log, and what they know of its values; never run."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import assert_never, assert_type
 
 from agent_messaging import (
@@ -18,6 +19,7 @@ from agent_messaging import (
     RunStatus,
     TakenRun,
 )
+from agent_messaging.eventlog.sqlite import Reason, SqliteEventLog, SqliteLogError
 
 
 class DerivesNothing:
@@ -200,3 +202,40 @@ def the_memory_log_is_bounded_by_name() -> None:
     MemoryEventLog(10)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     MemoryEventLog(runs=None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     MemoryEventLog(events=1.5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def a_log_in_a_file_is_an_event_log(path: Path) -> None:
+    log: EventLog = SqliteEventLog(path)
+    await log.aclose()
+    async with SqliteEventLog(
+        "events.db",
+        durability="power",
+        runs_per_user=1,
+        events_per_user=1,
+        keep_seconds=0.5,
+        claim_seconds=1,
+        max_bytes=None,
+        waiting_calls=1,
+        busy_seconds=0.5,
+        poll_seconds=0.5,
+        clock=lambda: 0.0,
+    ) as opened:
+        assert_type(opened, SqliteEventLog)
+    SqliteEventLog(path, durability="paper")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    SqliteEventLog(path, "power")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+def a_log_in_a_file_says_what_is_the_matter(error: SqliteLogError) -> str:
+    assert_type(error.message, str)
+    assert_type(error.reason, Reason)
+    match error.reason:
+        case "locked" | "full" | "read_only":
+            return "reading goes on"
+        case "corrupt" | "newer_schema" | "foreign" | "io":
+            return "nothing goes on"
+        case _:
+            assert_never(error.reason)
+
+
+def what_a_log_in_a_file_says_stays(error: SqliteLogError) -> None:
+    error.reason = "io"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice, takewhile
 from typing import Final, final
 
-from agent_messaging._checks import check_seconds
+from agent_messaging._checks import check_bound, check_seconds
 from agent_messaging._errors import ConfigurationError, EventLogError, LeaseLost
 from agent_messaging._ids import new_id
 from agent_messaging._messages import MessageType
@@ -88,16 +88,16 @@ class MemoryEventLog:
     ) -> None:
         self._store = RunStore(
             Bounds(
-                runs=_checked("runs_per_user", runs_per_user),
-                events=_checked("events_per_user", events_per_user),
-                bytes=_checked("bytes_per_user", bytes_per_user),
-                claims=_checked("claims_per_user", claims_per_user),
+                runs=check_bound("runs_per_user", runs_per_user),
+                events=check_bound("events_per_user", events_per_user),
+                bytes=check_bound("bytes_per_user", bytes_per_user),
+                claims=check_bound("claims_per_user", claims_per_user),
             ),
             Bounds(
-                runs=_checked("runs", runs),
-                events=_checked("events", events),
-                bytes=_checked("bytes", bytes),
-                claims=_checked("claims", claims),
+                runs=check_bound("runs", runs),
+                events=check_bound("events", events),
+                bytes=check_bound("bytes", bytes),
+                claims=check_bound("claims", claims),
             ),
         )
         check_seconds("claim_seconds", claim_seconds)
@@ -376,9 +376,3 @@ class MemoryEventLog:
 
 def _nothing() -> None:
     """What is to be undone for a run that is unknown."""
-
-
-def _checked(name: str, bound: object) -> int:
-    if type(bound) is not int or bound < 1:
-        raise ConfigurationError(f"{name} must be a positive integer, not {bound!r}")
-    return bound
