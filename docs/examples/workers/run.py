@@ -123,7 +123,8 @@ async def run(listener: socket.socket, folder: Path) -> bool:
 
 
 def say(fields: dict[str, object]) -> None:
-    print(json.dumps(fields), flush=True)
+    # In one write, since the workers say things too.
+    print(f"{json.dumps(fields)}\n", end="", flush=True)
 
 
 def main() -> None:
