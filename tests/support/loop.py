@@ -12,7 +12,7 @@ T = TypeVar("T")
 LIFETIME: Final = 1e7
 
 #: Those that see to it.
-_UPKEEP: Final = tuple(f"agent_messaging {task}" for task in ("leases", "recovery", "watchers"))
+UPKEEP: Final = tuple(f"agent_messaging {task}" for task in ("leases", "recovery", "watchers"))
 
 
 class _Selector(selectors.DefaultSelector):
@@ -55,5 +55,5 @@ def tasks_left() -> list[asyncio.Task[Any]]:
     return [
         task
         for task in asyncio.all_tasks()
-        if task is not asyncio.current_task() and task.get_name() not in _UPKEEP
+        if task is not asyncio.current_task() and task.get_name() not in UPKEEP
     ]
