@@ -307,9 +307,9 @@ def test_removing_that_fails_is_tried_again_later(tmp_path: Path) -> None:
     async def steps() -> None:
         async with opened(path, busy_seconds=0.02, keep_seconds=10) as trial:
             await trial.finished("run")
-            await trial.advance(100)
             with closing(sqlite3.connect(path, isolation_level=None)) as other:
                 other.execute("BEGIN IMMEDIATE")
+                await trial.advance(100)
                 for _ in range(3):
                     assert await trial.events("run") == story(3)
             await trial.advance(100)

@@ -287,8 +287,10 @@ class SqliteEventLog:
         if self._under_way >= self._waiting_calls:
             return self._ask_later(work, writes=writes)
         self._under_way += 1
-        future: asyncio.Future[T] = self._started().create_future()
-        self._schedule()
+        loop = self._loop or self._started()
+        future: asyncio.Future[T] = loop.create_future()
+        if not self._calls:
+            self._schedule()
         self._calls.append(Call(work, future, writes=writes))
         return future
 
