@@ -1,23 +1,27 @@
 """What one connection is sent: answers, live runs, replays; by the one writer to its socket."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from typing import Final, NamedTuple, TypeAlias, final
 
-from agent_messaging._errors import RemoteError
+from agent_messaging._errors import EventLogError, RemoteError
 from agent_messaging._log_access import asked
 from agent_messaging._messages import MessageType
 from agent_messaging._outbox import Transport
 from agent_messaging._services import Services
 from agent_messaging._users import OwnedRun
-from agent_messaging._watch import CROWD, Finish, Watch
-from agent_messaging.eventlog.protocol import ENDED, EventPage, RunRecord
+from agent_messaging._watch import Finish, Watch
+from agent_messaging.eventlog.protocol import EventPage, RunRecord
 
 __all__ = ["Delivery"]
 
 #: Events of one read: enough to make the read cheap, few enough that no run holds up another.
 _PAGE: Final = 64
+
+#: Events behind which a session that reads well never falls for long: an eighth of the default
+#: bound. Beyond it, awaiting an emit leaves turns of the loop to the session.
+_CROWD: Final = 32
 
 #: Seconds that a timer may be early by, so that none is set for less than the clock can show.
 _TOLERANCE: Final = 1e-3
@@ -44,7 +48,6 @@ class Delivery:
 
     __slots__ = (
         "_barred",
-        "_bids_farewell",
         "_is_sending",
         "_ready",
         "_replays",
@@ -57,7 +60,6 @@ class Delivery:
         "_variables",
         "_watches",
         "_writer",
-        "elsewhere",
         "finish",
         "is_closed",
         "is_writing",
@@ -72,15 +74,12 @@ class Delivery:
         send: Transport,
         finish: Finish,
         quiet: Callable[[], None],
-        elsewhere: Callable[[str], None],
     ) -> None:
         self.user_id: Final = user_id
         #: Ends the session.
         self.finish: Final = finish
         #: Told each time that there is nothing to send.
         self.quiet: Final = quiet
-        #: Told of each run that is watched and is another owner's.
-        self.elsewhere: Final = elsewhere
         self.is_closed: bool = False
         self._services = services
         self._send = send
@@ -89,8 +88,6 @@ class Delivery:
         self._replies: list[_Reply] = []
         #: Those that go when the client has seen some runs to their end; no others wait for them.
         self._barred: tuple[_Reply, ...] = ()
-        #: Whether the last frame is on its way, or was; until then the writer is not cut.
-        self._bids_farewell = False
         self._watches: dict[str, Watch] = {}
         # Ordered sets. What is live goes before what is replayed, so that a long replay makes
         # nobody a slow consumer; replays go one after the other, oldest first.
@@ -130,15 +127,9 @@ class Delivery:
         now = self._services.clock.wall()
         self.post(self._services.dialect.encode_control(kind, payload, now), after, sent)
 
-    @property
-    def is_full(self) -> bool:
-        """Whether more answers wait for the client to read them than the limits allow."""
-        waiting = len(self._replies) + len(self._barred)
-        return waiting >= self._services.limits.pending_replies and not self.is_closed
-
     async def room(self) -> None:
-        """Wait while it is full."""
-        while self.is_full:
+        """Wait while more answers wait for the client to read them than the limits allow."""
+        while self._is_full:
             if self._room is None:
                 self._room = asyncio.Event()
             await self._room.wait()
@@ -146,9 +137,9 @@ class Delivery:
     # Runs.
 
     @property
-    def watches(self) -> Collection[Watch]:
-        """The runs that are watched."""
-        return self._watches.values()
+    def has_watches(self) -> bool:
+        """Whether any run is watched."""
+        return bool(self._watches)
 
     @property
     def is_quiet(self) -> bool:
@@ -202,8 +193,6 @@ class Delivery:
         if active is not None:
             watch.active = active
             active.join(watch)
-        elif watch.status not in ENDED:
-            self.elsewhere(watch.run_id)
         watch.unfollow = self._services.log.follow(self.user_id, watch.run_id, watch.wake)
 
     def cursor(self, run_id: str) -> int:
@@ -215,9 +204,8 @@ class Delivery:
         """A run that is watched has more to read."""
         if watch.is_live:
             self._ready[watch] = None
-            watch.is_due = True
             lag = last_seq - watch.cursor
-            if lag > CROWD:
+            if lag > _CROWD:
                 self._fall_behind(watch, lag)
             if not self.is_writing and not self.is_closed:
                 self._start()
@@ -225,10 +213,12 @@ class Delivery:
     def _fall_behind(self, watch: Watch, lag: int) -> None:
         services = self._services
         bound = services.limits.lag_events
-        waits = services.slow_consumers == "wait"
-        if not waits and lag > bound and self._is_sending:
+        if services.slow_consumers == "wait":
+            if lag >= bound and watch.active is not None:
+                watch.active.crowd(watch)
+        elif lag > bound and self._is_sending:
             self.finish("slow_consumer")
-        elif watch.active is not None and (lag >= bound or not waits):
+        elif watch.active is not None:
             watch.active.crowd(watch)
 
     # The end.
@@ -251,7 +241,6 @@ class Delivery:
         self._replies = []
         self._barred = ()
         if farewell is not None and not self._is_stalled:
-            self._bids_farewell = True
             self._replies.append(_Reply(farewell, (), None))
         self._make_room()
         for watch in watches:
@@ -276,7 +265,7 @@ class Delivery:
         if writer is None:
             return
         timeout = self._services.final_send_timeout
-        if self._bids_farewell:
+        if self._replies:
             await asyncio.wait([writer], timeout=timeout)
         writer.cancel()
         # A send that swallows its cancellation is left to the host, whose socket it is.
@@ -306,14 +295,14 @@ class Delivery:
             )
         self.is_writing = True
         writer = self._services.tasks.spawn(
-            self._write(), f"session of {self.user_id}", self._variables.copy(), self._written
+            self._write(), f"session of {self.user_id}", self._variables.copy()
         )
         self._writer = None if writer.done() else writer
+        writer.add_done_callback(self._end_unstarted)
 
-    def _written(self, writer: asyncio.Task[None]) -> None:
-        self._services.tasks.settle(writer)
+    def _end_unstarted(self, writer: asyncio.Task[None]) -> None:
+        """End the session of a writer that was cancelled, by no one of ours, before it began."""
         if self._writer is writer:
-            # Somebody else cancelled it before its first step, and none of its code ran.
             self._writer = None
             self.is_writing = False
             self.finish("transport_failed")
@@ -324,8 +313,10 @@ class Delivery:
             while True:
                 if self._replies:
                     await self._send_reply()
-                elif waiting := self._ready or self._replays:
-                    await self._send_events(next(iter(waiting)))
+                elif self._ready:
+                    await self._send_events(next(iter(self._ready)))
+                elif self._replays:
+                    await self._send_events(next(iter(self._replays)))
                 else:
                     break
         except Exception as error:  # noqa: BLE001 - whatever the host's send raises
@@ -334,13 +325,17 @@ class Delivery:
             self.finish("transport_failed")
             raise
         finally:
-            writer, self._writer = self._writer, None
+            self._writer = None
             self.is_writing = self._is_sending = False
         self.quiet()
-        self._services.tasks.leave(writer, self._written)
 
     def _may_go(self, reply: _Reply) -> bool:
         return self._watches.keys().isdisjoint(reply.after)
+
+    @property
+    def _is_full(self) -> bool:
+        waiting = len(self._replies) + len(self._barred)
+        return waiting >= self._services.limits.pending_replies and not self.is_closed
 
     async def _send_reply(self) -> None:
         reply = self._replies.pop(0)
@@ -357,29 +352,20 @@ class Delivery:
                 reply.sent(was_sent)
 
     def _make_room(self) -> None:
-        if self._room is not None and not self.is_full:
+        if self._room is not None and not self._is_full:
             self._room.set()
             self._room = None
 
     async def _send_events(self, watch: Watch) -> None:
         """Send some events of one run."""
         self._ready.pop(watch, None)
-        watch.is_due = False
-        services = self._services
-        try:
-            page = await asked(lambda: watch.read(services.log, _PAGE), services.log_timeout)
-        except RemoteError:
-            self.finish("log_unavailable")
-            return
-        if page is not None and watch.is_ahead_of(page):
-            self.finish("log_unavailable")
-        watches, run_id = self._watches, watch.run_id
-        if watches.get(run_id) is not watch:
+        page = await self._read(watch)
+        if self._watches.get(watch.run_id) is not watch:
             return  # the session has ended meanwhile
-        if page is None or watch.cursor + 1 < page.first_seq:
+        if page is None or watch.cursor + 1 < page.first_seq <= page.last_seq + 1:
             self._tell_eviction(watch, page)
             return
-        counted = services.counters.events_sent
+        counted = self._services.counters.events_sent
         now = asyncio.get_running_loop().time
         send, encode, active = self._send, watch.encode, watch.active
         held = page.last_seq if watch.is_held_at(page) else 0
@@ -395,24 +381,39 @@ class Delivery:
             counted[kind] += 1
             if active is not None:
                 active.delivered(kind, seq)
-            if watches.get(run_id) is not watch:
+            if self._watches.get(watch.run_id) is not watch:
                 return
         self._go_on(watch, page)
         if len(page.events) == _PAGE:
             # A socket that takes everything at once must not hold up the event loop.
             await asyncio.sleep(0)
 
+    async def _read(self, watch: Watch) -> EventPage | None:
+        try:
+            return await asked(lambda: self._page(watch), self._services.log_timeout)
+        except RemoteError:
+            self.finish("log_unavailable")
+            return None
+
+    async def _page(self, watch: Watch) -> EventPage | None:
+        cursor = watch.cursor
+        page = await self._services.log.read(self.user_id, watch.run_id, after=cursor, limit=_PAGE)
+        if page is None or page.events or not cursor < page.last_seq >= page.first_seq:
+            return page
+        # It would be read over and over.
+        raise EventLogError("the log lacks events that it says it has")
+
     def _go_on(self, watch: Watch, page: EventPage) -> None:
         """Read on, wait to be woken, or watch the run no more."""
         watch.status = page.status
         behind = page.last_seq - watch.cursor
-        if watch.active is not None and behind <= CROWD:
+        if watch.active is not None and behind <= _CROWD:
             watch.active.relieve(watch)
         if behind == 1 and watch.active is not None and watch.is_held_at(page):
             self._replays.pop(watch, None)
             watch.is_live = True
             watch.active.on_end(lambda: watch.wake(page.last_seq))
-        elif behind > 0:
+        elif behind > 0:  # less than none in a log that went backwards
             if watch.is_live:
                 self._ready[watch] = None
         elif page.is_ended:

@@ -1,8 +1,9 @@
 """What becomes of one inbound frame: answered, refused, or accepted as a run."""
 
 import asyncio
+import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from hashlib import blake2b
 from math import ceil
 from typing import Final, NamedTuple, final
@@ -19,7 +20,6 @@ from agent_messaging._handler import (
     unsupported,
 )
 from agent_messaging._ids import made_id
-from agent_messaging._json_encoder import json_encoder
 from agent_messaging._log import log, raised_at
 from agent_messaging._log_access import asked
 from agent_messaging._messages import Message, MessageType
@@ -33,6 +33,9 @@ from agent_messaging.eventlog.protocol import Lease, RunRecord
 __all__ = ["Intake"]
 
 _logger: Final = logging.getLogger("agent_messaging.endpoint")
+
+#: Seconds that a claimed run is its owner's without a renewal.
+_LEASE: Final = 30.0
 
 
 class _Request(NamedTuple):
@@ -67,6 +70,13 @@ class Intake:
         self._control = control
         self._new_id = new_id
         self._owner = owner
+
+    async def receive(self, session: Session, frame: str | Buffer) -> None:
+        """Take one frame; what is refused is answered."""
+        try:
+            await self.take(session, frame)
+        except RemoteError as refusal:
+            session.delivery.answer(MessageType.ERROR_MESSAGE, refusal.reply)
 
     async def take(self, session: Session, frame: str | Buffer) -> None:
         """Take one frame.
@@ -185,17 +195,17 @@ class Intake:
                 return record
             await claiming.claimed()
 
-    def _claim(self, request: _Request) -> Awaitable[RunRecord]:
+    async def _claim(self, request: _Request) -> RunRecord:
         services = self._services
         context = request.run.context
-        return asked(
+        return await asked(
             lambda: services.log.claim(
                 request.run.lease,
                 thread_id=context.thread_id,
                 message_id=context.message_id,
                 digest=request.digest,
                 owner=self._owner,
-                lease_seconds=services.lease_seconds,
+                lease_seconds=_LEASE,
             ),
             services.log_timeout,
             request.message.message_id,
@@ -274,7 +284,7 @@ def _digest(message: Message) -> str:
     return blake2b(content.encode(), digest_size=16).hexdigest()
 
 
-_canonical: Final = json_encoder(repr, separators=(", ", ": "), sort_keys=True, allow_nan=True)
+_canonical: Final = json.JSONEncoder(sort_keys=True, default=repr).encode
 
 
 def _rate_limited(wait: float, message_id: str | None) -> RemoteError:

@@ -40,7 +40,6 @@ __all__ = [
 
 _THINKING: Final = MessageType.AGENT_THINKING
 _CHUNK: Final = MessageType.AGENT_RESPONSE_CHUNK
-_FAILED: Final = MessageType.AGENT_FAILED
 
 _TOOL_FAILED: Final = "The tool failed."
 
@@ -273,7 +272,7 @@ class RunOutcome:
         )
 
     def __init__(self) -> None:
-        self.kind: MessageType = _FAILED
+        self.kind: MessageType = MessageType.AGENT_FAILED
         self.duration_ms: int = 0
         self.code: str | None = None
         self.reason: CancelReason | None = None

@@ -27,7 +27,7 @@ from conformance import (
     forgetting,
     isolation,
     leases,
-    notices,
+    stops,
 )
 from conformance.trial import Case, LogOnTrial, MakeLog
 
@@ -53,7 +53,7 @@ CASES: Final[Mapping[str, Case]] = {
         fencing,
         following,
         eviction,
-        notices,
+        stops,
         leases,
         isolation,
         forgetting,

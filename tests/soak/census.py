@@ -7,7 +7,6 @@ import os
 import resource
 import sys
 from collections import Counter
-from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -27,10 +26,10 @@ def objects() -> dict[str, int]:
     }
 
 
-def tasks(*, beside: Collection[str] = ()) -> list[str]:
-    """The names of the library's tasks that have not ended, without those that need not have."""
+def tasks() -> list[str]:
+    """The names of the library's tasks that have not ended."""
     names = [task.get_name() for task in asyncio.all_tasks()]
-    return [name for name in names if name.startswith(LIBRARY) and name not in beside]
+    return [name for name in names if name.startswith(LIBRARY)]
 
 
 def resident_bytes() -> int:

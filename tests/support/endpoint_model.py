@@ -282,7 +282,8 @@ class Model:
         named = [run for run in of_user if run.run_id in after]
         told: Told = {}
         for run in {*of_thread[-self._limits.resumed_runs :], *named}:
-            told[run.run_id] = self._resumed(seat.screen, run, after.get(run.run_id, 0))
+            asked_for = min(after.get(run.run_id, 0), len(run.events))
+            told[run.run_id] = self._resumed(seat.screen, run, asked_for)
         seat.screen.dues.append(Due("resumed", told=told))
 
     def _resumed(
@@ -292,13 +293,10 @@ class Model:
         last = len(run.events)
         held_before = self._witness.first_seq(run) - 1
         cursor = max(asked_for, held_before)
-        is_evicted = cursor > asked_for
+        new = (cursor + 1, last, run.status, cursor > asked_for)
         self.situations[f"resumed: {run.status}"] += 1
-        self.situations["resumed: evicted"] += is_evicted
-        if cursor > last:  # the client has what the log has not: it gets all that there is
-            cursor, is_evicted = held_before, True
-            self.situations["resumed: beyond"] += 1
-        new = (cursor + 1, last, run.status, is_evicted)
+        if new[3]:
+            self.situations["resumed: evicted"] += 1
         watched = screen.cursors.get(run.run_id)
         if watched is None:
             screen.cursors[run.run_id] = cursor

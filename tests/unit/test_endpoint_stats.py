@@ -26,7 +26,6 @@ ZERO: Final[dict[str, object]] = {
     "slow_consumers": 0,
     "agents_abandoned": 0,
     "agents_abandoned_alive": 0,
-    "runs_recovered": 0,
     "undelivered_events": 0,
 }
 

@@ -64,5 +64,4 @@ def until_stopped(endpoint: Endpoint) -> Generator[None]:
 
 
 def _say(fields: dict[str, object]) -> None:
-    # In one write: several workers may have the same output.
-    print(f"{json.dumps(fields)}\n", end="", flush=True)
+    print(json.dumps(fields), flush=True)
