@@ -114,9 +114,11 @@ class Endpoint:
         }
         for name, value in seconds.items():
             check_seconds(name, value)
-        self._own_log = MemoryEventLog() if log is None else None
+        self._own_log: MemoryEventLog | None = None
+        if log is None:
+            log = self._own_log = MemoryEventLog()
         self._services = Services(
-            log=log or self._own_log or MemoryEventLog(),
+            log=log,
             dialect=dialect or NativeDialect(limits=limits),
             limits=limits,
             clock=clock or Clock(),

@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 
@@ -13,7 +13,9 @@ from agent_messaging import (
     Clock,
     ConfigurationError,
     Endpoint,
+    EventLog,
     Limits,
+    MemoryEventLog,
     MessageRouter,
     NativeDialect,
     Run,
@@ -132,6 +134,31 @@ def test_ids_times_limits_and_the_dialect_are_the_hosts() -> None:
     ]
     assert all(each.startswith("id-") for each in ids)
     assert len(set(ids)) == 4
+
+
+class Countable:
+    """A log that tells how much it holds, and so is false while that is nothing."""
+
+    def __init__(self) -> None:
+        self.inner = MemoryEventLog()
+
+    def __len__(self) -> int:
+        return 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+def test_a_log_of_the_hosts_is_used_also_while_it_counts_as_false() -> None:
+    async def main() -> None:
+        log = Countable()
+        async with Endpoint(AgentMessageHandler(worker), log=cast("EventLog", log)) as endpoint:
+            session = await endpoint.open("u1", Socket().send)
+            await session.receive(frame("chat", {"text": "answer"}, message_id="m"))
+            await settle()
+        assert await log.inner.find_claim("u1", "m") is not None
+
+    run(main())
 
 
 # What agents are given.
