@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from typing import Final, NamedTuple, TypeAlias, final
 
-from agent_messaging._errors import EventLogError, RemoteError
+from agent_messaging._errors import RemoteError
 from agent_messaging._log_access import asked
 from agent_messaging._messages import MessageType
 from agent_messaging._outbox import Transport
@@ -48,6 +48,7 @@ class Delivery:
 
     __slots__ = (
         "_barred",
+        "_bids_farewell",
         "_is_sending",
         "_ready",
         "_replays",
@@ -88,6 +89,8 @@ class Delivery:
         self._replies: list[_Reply] = []
         #: Those that go when the client has seen some runs to their end; no others wait for them.
         self._barred: tuple[_Reply, ...] = ()
+        #: Whether the last frame is on its way, or was; until then the writer is not cut.
+        self._bids_farewell = False
         self._watches: dict[str, Watch] = {}
         # Ordered sets. What is live goes before what is replayed, so that a long replay makes
         # nobody a slow consumer; replays go one after the other, oldest first.
@@ -241,6 +244,7 @@ class Delivery:
         self._replies = []
         self._barred = ()
         if farewell is not None and not self._is_stalled:
+            self._bids_farewell = True
             self._replies.append(_Reply(farewell, (), None))
         self._make_room()
         for watch in watches:
@@ -265,7 +269,7 @@ class Delivery:
         if writer is None:
             return
         timeout = self._services.final_send_timeout
-        if self._replies:
+        if self._bids_farewell:
             await asyncio.wait([writer], timeout=timeout)
         writer.cancel()
         # A send that swallows its cancellation is left to the host, whose socket it is.
@@ -390,18 +394,11 @@ class Delivery:
 
     async def _read(self, watch: Watch) -> EventPage | None:
         try:
-            return await asked(lambda: self._page(watch), self._services.log_timeout)
+            event_log = self._services.log
+            return await asked(lambda: watch.read(event_log, _PAGE), self._services.log_timeout)
         except RemoteError:
             self.finish("log_unavailable")
             return None
-
-    async def _page(self, watch: Watch) -> EventPage | None:
-        cursor = watch.cursor
-        page = await self._services.log.read(self.user_id, watch.run_id, after=cursor, limit=_PAGE)
-        if page is None or page.events or not cursor < page.last_seq >= page.first_seq:
-            return page
-        # It would be read over and over.
-        raise EventLogError("the log lacks events that it says it has")
 
     def _go_on(self, watch: Watch, page: EventPage) -> None:
         """Read on, wait to be woken, or watch the run no more."""

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Protocol, final
 
 from agent_messaging._emitter import Encode
+from agent_messaging._errors import EventLogError
 from agent_messaging._session_end import SessionEndReason
 from agent_messaging._users import OwnedRun
 from agent_messaging.dialects.native import NativeRunEncoder
-from agent_messaging.eventlog.protocol import EventPage, RunStatus
+from agent_messaging.eventlog.protocol import EventLog, EventPage, RunStatus
 
 __all__ = ["Finish", "Watch"]
 
@@ -38,6 +39,7 @@ class Watch:
 
     __slots__ = (
         "_finish",
+        "_user_id",
         "_woken",
         "active",
         "begun",
@@ -62,6 +64,7 @@ class Watch:
     ) -> None:
         self._woken = woken
         self._finish = finish
+        self._user_id = user_id
         self.thread_id: str = thread_id
         self.run_id: str = run_id
         self.status: RunStatus = status
@@ -75,6 +78,19 @@ class Watch:
     def wake(self, last_seq: int) -> None:
         """The run has events up to ``last_seq``."""
         self._woken(self, last_seq)
+
+    async def read(self, event_log: EventLog, limit: int) -> EventPage | None:
+        """The first ``limit`` events behind the cursor; None if the run is gone.
+
+        Raises:
+            EventLogError: the log cannot give them.
+        """
+        cursor = self.cursor
+        page = await event_log.read(self._user_id, self.run_id, after=cursor, limit=limit)
+        if page is None or page.events or not cursor < page.last_seq >= page.first_seq:
+            return page
+        # It would be read over and over.
+        raise EventLogError("the log lacks events that it says it has")
 
     def is_held_at(self, page: EventPage) -> bool:
         """Whether the run's terminal event is in the log, and its thread not free yet.

@@ -1,7 +1,7 @@
 """What one connection is sent: answers first, then live runs, then what is replayed."""
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -241,6 +241,19 @@ def test_a_socket_that_is_stalled_when_its_session_ends_has_a_while_for_the_fare
             assert client.socket.closed == ["shutdown"]
             client.socket.read_on()
             assert await client.heard() == ""
+
+    run(main())
+
+
+@pytest.mark.parametrize("pace", [{}, {"yields": 1}, {"yields": 9}, {"seconds": 1.0}])
+def test_a_farewell_is_seen_out_however_a_send_goes_about_it(pace: dict[str, Any]) -> None:
+    async def main() -> None:
+        async with Site() as site:
+            client = await site.connect(**pace)
+            client.session.finish("log_unavailable")
+            await asyncio.sleep(2.0)
+            assert await client.heard() == "error log_unavailable"
+            assert client.socket.closed == ["log_unavailable"]
 
     run(main())
 
