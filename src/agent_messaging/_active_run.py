@@ -23,6 +23,8 @@ __all__ = ["ActiveRun"]
 
 _logger: Final = logging.getLogger("agent_messaging.endpoint")
 
+_DONE: Final = RunState.DONE
+
 
 @final
 class ActiveRun:
@@ -107,11 +109,11 @@ class ActiveRun:
         self._watches: dict[Watcher, None] = {}
         #: Those of them that fall behind.
         self._crowding: set[Watcher] = set()
-        #: When the last grace is over that a session which was too slow has left it.
+        #: When the last grace is over that a session which was too slow has left it, and when
+        #: sessions elsewhere are to have said again that they watch it.
         self._kept_until = 0.0
         self._delivered = 0
-        #: One at a time: until the run is cancelled for nobody, until its agent is abandoned,
-        #: until it is reported though not all was delivered.
+        #: One at a time: until the run is cancelled for nobody, until its agent is abandoned.
         self._timer: asyncio.TimerHandle | None = None
         self._end_callbacks: list[Callable[[], None]] = []
         self._claim_ended: asyncio.Event | None = None
@@ -175,6 +177,16 @@ class ActiveRun:
         return is_done and not self.is_ended
 
     @property
+    def needs_lease(self) -> bool:
+        """Whether it is still to be written to the log, and may be."""
+        return not (self.is_ended or self.is_ending or self.journal.failed)
+
+    def lose_lease(self) -> None:
+        """It is another owner's by now, or was forgotten: end the agent, and write nothing more."""
+        if self.needs_lease:
+            self.journal.lose()
+
+    @property
     def info(self) -> ActiveRunInfo:
         """The run at this moment."""
         state: ActiveRunState = "running" if self._is_turn else "queued"
@@ -223,7 +235,7 @@ class ActiveRun:
 
     @property
     def _is_decided(self) -> bool:
-        return self._is_accepted and self._emitter.lifecycle.state is RunState.DONE
+        return self._is_accepted and self._emitter.lifecycle.state is _DONE
 
     def _begin(self) -> None:
         self._task = self._services.tasks.spawn(
@@ -250,6 +262,7 @@ class ActiveRun:
         self._outcome.raised = None
         if raised is not None and not isinstance(raised, asyncio.CancelledError):
             raise raised
+        self._services.tasks.leave(self._task, self._task_done)
 
     def _end_from_outside(self) -> None:
         """Decide the end of a run whose agent never began, or does not return."""
@@ -303,7 +316,7 @@ class ActiveRun:
         if not self._watches or self._delivered == self._emitter.lifecycle.seq:
             self._report()
         else:
-            self._set_timer(self._services.final_send_timeout, self._report)
+            self._services.reports.set(self._report)
 
     def _let_go(self) -> None:
         """Give the place in the thread to the next run, and tell those who wait for the end."""
@@ -326,10 +339,20 @@ class ActiveRun:
         """A session watches no more; the run goes on for ``grace`` seconds at least."""
         self._watches.pop(watch, None)
         self.relieve(watch)
-        if grace:
-            self._kept_until = asyncio.get_running_loop().time() + grace
+        self._keep(grace)
         if not self._watches:
             self._unwatched()
+
+    def watched_elsewhere(self) -> None:
+        """Sessions of another endpoint watch it; they say so again and again while they do."""
+        self._keep(self._services.lease_seconds)
+        if not self._watches:
+            self._unwatched()
+
+    def _keep(self, seconds: float) -> None:
+        if seconds:
+            until = asyncio.get_running_loop().time() + seconds
+            self._kept_until = max(self._kept_until, until)
 
     def crowd(self, watch: Watcher) -> None:
         """A session that watches falls behind: leave it some turns of the loop."""
@@ -338,9 +361,10 @@ class ActiveRun:
 
     def relieve(self, watch: Watcher) -> None:
         """A session that watches has caught up; others may still be behind."""
-        self._crowding.discard(watch)
-        if not self._crowding:
-            self.journal.relieve()
+        if watch in self._crowding:
+            self._crowding.remove(watch)
+            if not self._crowding:
+                self.journal.relieve()
 
     def _unwatched(self) -> None:
         """Do what the policy says of a run that nobody watches."""
@@ -363,8 +387,9 @@ class ActiveRun:
         if seq <= self._delivered or self._is_reported:
             return
         self._delivered = seq
-        self._emitter.receipt(kind, True)
-        if self.is_ended and seq == self._emitter.lifecycle.seq:
+        emitter = self._emitter
+        emitter.receipt(kind, True)
+        if self.is_ended and seq == emitter.lifecycle.seq:
             self._report()
 
     def _report(self) -> None:
@@ -372,7 +397,7 @@ class ActiveRun:
         if self._is_reported:
             return
         self._is_reported = True
-        self._clear_timer()
+        self._services.reports.withdraw(self._report)
         undelivered = self._emitter.lifecycle.undelivered
         self._services.counters.undelivered += undelivered
         for _ in range(undelivered):

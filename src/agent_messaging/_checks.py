@@ -3,7 +3,7 @@
 from agent_messaging._errors import ConfigurationError
 from agent_messaging._limits import is_id
 
-__all__ = ["check_seconds", "check_user", "check_word"]
+__all__ = ["check_bound", "check_seconds", "check_user", "check_word"]
 
 
 def check_user(user_id: object) -> None:
@@ -12,6 +12,13 @@ def check_user(user_id: object) -> None:
         raise ConfigurationError(
             f"user_id must be a string of 1 to 128 printable characters, not {user_id!r}"
         )
+
+
+def check_bound(name: str, bound: object) -> int:
+    """Refuse what no number of things can be bounded by."""
+    if type(bound) is not int or bound < 1:
+        raise ConfigurationError(f"{name} must be a positive integer, not {bound!r}")
+    return bound
 
 
 def check_seconds(name: str, seconds: object) -> None:

@@ -10,32 +10,20 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, Final, TypeAlias, TypeVar, final
 
+from agent_messaging._cli_exit import EXIT_STREAM, StopError
+
 __all__ = [
-    "EXIT_STREAM",
     "BlockingCalls",
     "Lines",
     "Output",
-    "StopError",
     "read_chunk",
     "write_line",
 ]
-
-EXIT_STREAM: Final = 1
 
 #: Bytes of one read: what a pipe holds.
 _CHUNK: Final = 64 * 1024
 
 T = TypeVar("T")
-
-
-@final
-class StopError(Exception):
-    """The program ends with this exit code, and says why unless ``reason`` is empty."""
-
-    def __init__(self, code: int, reason: str = "") -> None:
-        super().__init__(code, reason)
-        self.code = code
-        self.reason = reason
 
 
 @final
@@ -89,11 +77,16 @@ class Output:
         try:
             await self._write(self._render(frame))
         except StopError as stop:
-            self._broken.set_result(stop)  # once: after a failure nothing more is sent
+            self.give_up(stop)
             raise
         self._left -= 1
         if not self._left:
             self._step.set_result(None)
+
+    def give_up(self, stop: StopError) -> None:
+        """Have the program end in this way, by `check`; the first one counts."""
+        if not self._broken.done():
+            self._broken.set_result(stop)
 
     def check(self) -> None:
         """See that it is not broken.

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias, final
 
 from agent_messaging._messages import MessageType
 
-__all__ = ["TextLines", "json_line"]
+__all__ = ["TextLines", "json_line", "payload_text", "printable", "text_line"]
 
 #: Runs whose numbers are remembered: as many as the log remembers.
 _RUNS: Final = 1000
@@ -50,6 +50,27 @@ _SHOWN: Final[Mapping[str, Mapping[str, _Show]]] = {
 _FIRST: Final = (MessageType.AGENT_QUEUED, MessageType.AGENT_STARTED)
 
 
+def printable(text: str) -> str:
+    """The text with what is not printable escaped: one line, in which nothing drives a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+def text_line(text: str, encoding: str) -> bytes:
+    """The text as one line in this encoding; what that lacks is escaped, too."""
+    return f"{printable(text)}\n".encode(encoding, "backslashreplace")
+
+
+def payload_text(kind: str, payload: Mapping[str, Any]) -> str:
+    """What a payload says to a reader; empty if nothing."""
+    shown = [show(payload[name]) for name, show in _SHOWN.get(kind, {}).items() if name in payload]
+    return " ".join(shown) if shown or not payload else _json(payload)
+
+
 @final
 class TextLines:
     """Makes readable lines of server frames, in which nothing can drive a terminal.
@@ -67,31 +88,23 @@ class TextLines:
 
     def __call__(self, frame: str) -> bytes:
         """The frame as a line."""
-        fields: dict[str, Any] = json.loads(frame)
-        line = "".join(
-            character if character.isprintable() else character.encode("unicode_escape").decode()
-            for character in self._text(fields)
-        )
-        return f"{line}\n".encode(self._encoding, "backslashreplace")
+        return text_line(self._text(json.loads(frame)), self._encoding)
 
     def _text(self, fields: dict[str, Any]) -> str:
         kind, payload, run_id = fields["type"], fields["payload"], fields.get("run_id")
         place = "-" if run_id is None else f"{self._number(run_id)}.{fields['seq']}"
         if kind == MessageType.STOPPED:
-            shown = [self._stopped(payload["run_ids"])]
+            shown = self._stopped(payload["run_ids"])
         elif kind == MessageType.RESUMED:
-            shown = [self._resumed(payload["runs"])]
+            shown = self._resumed(payload["runs"])
         else:
-            shown = [
-                show(payload[name])
-                for name, show in _SHOWN.get(kind, {}).items()
-                if name in payload
-            ]
-            if kind in _FIRST:
-                shown.append(f"(thread {fields['thread_id']})")
-        if payload and not shown:
-            shown = [_json(payload)]
-        return " ".join([f"[{place}]", kind, *shown])
+            shown = payload_text(kind, payload)
+        parts = [f"[{place}]", kind]
+        if payload:
+            parts.append(shown)
+        if kind in _FIRST:
+            parts.append(f"(thread {fields['thread_id']})")
+        return " ".join(parts)
 
     def _stopped(self, run_ids: list[str]) -> str:
         return ", ".join(f"run {self._number(run_id)}" for run_id in run_ids) or "nothing"

@@ -11,7 +11,7 @@ from agent_messaging._messages import Message, MessageType
 from agent_messaging._services import Services
 from agent_messaging._session import Session
 from agent_messaging._users import Thread
-from agent_messaging._watch import Watch
+from agent_messaging._watch import Watch, note_loss
 from agent_messaging.eventlog.protocol import RunRecord
 
 __all__ = ["PROTOCOL", "ControlLane"]
@@ -132,7 +132,9 @@ class ControlLane:
 
     async def _ask_to_stop(self, user_id: str, run_id: str) -> bool:
         services = self._services
-        return await asked(lambda: services.log.request_stop(user_id, run_id), services.log_timeout)
+        return await asked(
+            lambda: services.log.notify(user_id, run_id, "stop"), services.log_timeout
+        )
 
     async def _see_ends(
         self, session: Session, run_ids: Sequence[str], barrier: "_Barrier"
@@ -194,11 +196,17 @@ class ControlLane:
         watches: list[Watch] = []
         told: list[dict[str, object]] = []
         for record in records:
-            asked_for = min(after.get(record.run_id, 0), record.last_seq)
+            asked_for = after.get(record.run_id, 0)
             cursor = max(asked_for, record.first_seq - 1)
+            is_evicted = cursor > asked_for
+            if cursor > record.last_seq:
+                note_loss(session.user_id, record.run_id, cursor, record.last_seq)
+                cursor = record.first_seq - 1
+                is_evicted = True
             watch = session.delivery.watch(record, cursor, session.user.find(record.run_id))
             if watch is None:  # watched already: it goes on where it is
-                cursor = asked_for = session.delivery.cursor(record.run_id)
+                cursor = session.delivery.cursor(record.run_id)
+                is_evicted = False
             else:
                 watches.append(watch)
             told.append(
@@ -209,7 +217,7 @@ class ControlLane:
                     "from_seq": cursor + 1,
                     # What is watched may have moved on since the log was asked.
                     "to_seq": max(record.last_seq, cursor),
-                    "evicted": cursor > asked_for,
+                    "evicted": is_evicted,
                 }
             )
 

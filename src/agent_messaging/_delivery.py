@@ -1,7 +1,7 @@
 """What one connection is sent: answers, live runs, replays; by the one writer to its socket."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextvars import copy_context
 from typing import Final, NamedTuple, TypeAlias, final
 
@@ -11,17 +11,13 @@ from agent_messaging._messages import MessageType
 from agent_messaging._outbox import Transport
 from agent_messaging._services import Services
 from agent_messaging._users import OwnedRun
-from agent_messaging._watch import Finish, Watch
-from agent_messaging.eventlog.protocol import EventPage, RunRecord
+from agent_messaging._watch import CROWD, Finish, Watch
+from agent_messaging.eventlog.protocol import ENDED, EventPage, RunRecord
 
 __all__ = ["Delivery"]
 
 #: Events of one read: enough to make the read cheap, few enough that no run holds up another.
 _PAGE: Final = 64
-
-#: Events behind which a session that reads well never falls for long: an eighth of the default
-#: bound. Beyond it, awaiting an emit leaves turns of the loop to the session.
-_CROWD: Final = 32
 
 #: Seconds that a timer may be early by, so that none is set for less than the clock can show.
 _TOLERANCE: Final = 1e-3
@@ -61,6 +57,7 @@ class Delivery:
         "_variables",
         "_watches",
         "_writer",
+        "elsewhere",
         "finish",
         "is_closed",
         "is_writing",
@@ -75,12 +72,15 @@ class Delivery:
         send: Transport,
         finish: Finish,
         quiet: Callable[[], None],
+        elsewhere: Callable[[str], None],
     ) -> None:
         self.user_id: Final = user_id
         #: Ends the session.
         self.finish: Final = finish
         #: Told each time that there is nothing to send.
         self.quiet: Final = quiet
+        #: Told of each run that is watched and is another owner's.
+        self.elsewhere: Final = elsewhere
         self.is_closed: bool = False
         self._services = services
         self._send = send
@@ -130,9 +130,15 @@ class Delivery:
         now = self._services.clock.wall()
         self.post(self._services.dialect.encode_control(kind, payload, now), after, sent)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether more answers wait for the client to read them than the limits allow."""
+        waiting = len(self._replies) + len(self._barred)
+        return waiting >= self._services.limits.pending_replies and not self.is_closed
+
     async def room(self) -> None:
-        """Wait while more answers wait for the client to read them than the limits allow."""
-        while self._is_full:
+        """Wait while it is full."""
+        while self.is_full:
             if self._room is None:
                 self._room = asyncio.Event()
             await self._room.wait()
@@ -140,9 +146,9 @@ class Delivery:
     # Runs.
 
     @property
-    def has_watches(self) -> bool:
-        """Whether any run is watched."""
-        return bool(self._watches)
+    def watches(self) -> Collection[Watch]:
+        """The runs that are watched."""
+        return self._watches.values()
 
     @property
     def is_quiet(self) -> bool:
@@ -196,6 +202,8 @@ class Delivery:
         if active is not None:
             watch.active = active
             active.join(watch)
+        elif watch.status not in ENDED:
+            self.elsewhere(watch.run_id)
         watch.unfollow = self._services.log.follow(self.user_id, watch.run_id, watch.wake)
 
     def cursor(self, run_id: str) -> int:
@@ -207,8 +215,9 @@ class Delivery:
         """A run that is watched has more to read."""
         if watch.is_live:
             self._ready[watch] = None
+            watch.is_due = True
             lag = last_seq - watch.cursor
-            if lag > _CROWD:
+            if lag > CROWD:
                 self._fall_behind(watch, lag)
             if not self.is_writing and not self.is_closed:
                 self._start()
@@ -216,12 +225,10 @@ class Delivery:
     def _fall_behind(self, watch: Watch, lag: int) -> None:
         services = self._services
         bound = services.limits.lag_events
-        if services.slow_consumers == "wait":
-            if lag >= bound and watch.active is not None:
-                watch.active.crowd(watch)
-        elif lag > bound and self._is_sending:
+        waits = services.slow_consumers == "wait"
+        if not waits and lag > bound and self._is_sending:
             self.finish("slow_consumer")
-        elif watch.active is not None:
+        elif watch.active is not None and (lag >= bound or not waits):
             watch.active.crowd(watch)
 
     # The end.
@@ -299,14 +306,14 @@ class Delivery:
             )
         self.is_writing = True
         writer = self._services.tasks.spawn(
-            self._write(), f"session of {self.user_id}", self._variables.copy()
+            self._write(), f"session of {self.user_id}", self._variables.copy(), self._written
         )
         self._writer = None if writer.done() else writer
-        writer.add_done_callback(self._end_unstarted)
 
-    def _end_unstarted(self, writer: asyncio.Task[None]) -> None:
-        """End the session of a writer that was cancelled, by no one of ours, before it began."""
+    def _written(self, writer: asyncio.Task[None]) -> None:
+        self._services.tasks.settle(writer)
         if self._writer is writer:
+            # Somebody else cancelled it before its first step, and none of its code ran.
             self._writer = None
             self.is_writing = False
             self.finish("transport_failed")
@@ -317,10 +324,8 @@ class Delivery:
             while True:
                 if self._replies:
                     await self._send_reply()
-                elif self._ready:
-                    await self._send_events(next(iter(self._ready)))
-                elif self._replays:
-                    await self._send_events(next(iter(self._replays)))
+                elif waiting := self._ready or self._replays:
+                    await self._send_events(next(iter(waiting)))
                 else:
                     break
         except Exception as error:  # noqa: BLE001 - whatever the host's send raises
@@ -329,17 +334,13 @@ class Delivery:
             self.finish("transport_failed")
             raise
         finally:
-            self._writer = None
+            writer, self._writer = self._writer, None
             self.is_writing = self._is_sending = False
         self.quiet()
+        self._services.tasks.leave(writer, self._written)
 
     def _may_go(self, reply: _Reply) -> bool:
         return self._watches.keys().isdisjoint(reply.after)
-
-    @property
-    def _is_full(self) -> bool:
-        waiting = len(self._replies) + len(self._barred)
-        return waiting >= self._services.limits.pending_replies and not self.is_closed
 
     async def _send_reply(self) -> None:
         reply = self._replies.pop(0)
@@ -356,20 +357,29 @@ class Delivery:
                 reply.sent(was_sent)
 
     def _make_room(self) -> None:
-        if self._room is not None and not self._is_full:
+        if self._room is not None and not self.is_full:
             self._room.set()
             self._room = None
 
     async def _send_events(self, watch: Watch) -> None:
         """Send some events of one run."""
         self._ready.pop(watch, None)
-        page = await self._read(watch)
-        if self._watches.get(watch.run_id) is not watch:
+        watch.is_due = False
+        services = self._services
+        try:
+            page = await asked(lambda: watch.read(services.log, _PAGE), services.log_timeout)
+        except RemoteError:
+            self.finish("log_unavailable")
+            return
+        if page is not None and watch.is_ahead_of(page):
+            self.finish("log_unavailable")
+        watches, run_id = self._watches, watch.run_id
+        if watches.get(run_id) is not watch:
             return  # the session has ended meanwhile
-        if page is None or watch.cursor + 1 < page.first_seq <= page.last_seq + 1:
+        if page is None or watch.cursor + 1 < page.first_seq:
             self._tell_eviction(watch, page)
             return
-        counted = self._services.counters.events_sent
+        counted = services.counters.events_sent
         now = asyncio.get_running_loop().time
         send, encode, active = self._send, watch.encode, watch.active
         held = page.last_seq if watch.is_held_at(page) else 0
@@ -385,32 +395,24 @@ class Delivery:
             counted[kind] += 1
             if active is not None:
                 active.delivered(kind, seq)
-            if self._watches.get(watch.run_id) is not watch:
+            if watches.get(run_id) is not watch:
                 return
         self._go_on(watch, page)
         if len(page.events) == _PAGE:
             # A socket that takes everything at once must not hold up the event loop.
             await asyncio.sleep(0)
 
-    async def _read(self, watch: Watch) -> EventPage | None:
-        try:
-            event_log = self._services.log
-            return await asked(lambda: watch.read(event_log, _PAGE), self._services.log_timeout)
-        except RemoteError:
-            self.finish("log_unavailable")
-            return None
-
     def _go_on(self, watch: Watch, page: EventPage) -> None:
         """Read on, wait to be woken, or watch the run no more."""
         watch.status = page.status
         behind = page.last_seq - watch.cursor
-        if watch.active is not None and behind <= _CROWD:
+        if watch.active is not None and behind <= CROWD:
             watch.active.relieve(watch)
         if behind == 1 and watch.active is not None and watch.is_held_at(page):
             self._replays.pop(watch, None)
             watch.is_live = True
             watch.active.on_end(lambda: watch.wake(page.last_seq))
-        elif behind > 0:  # less than none in a log that went backwards
+        elif behind > 0:
             if watch.is_live:
                 self._ready[watch] = None
         elif page.is_ended:

@@ -12,6 +12,7 @@ from agent_messaging._events import (
     ToolCompleted,
     ToolExecuting,
     ToolStatus,
+    interrupted_tool,
 )
 from agent_messaging._lifecycle import RunLifecycle, RunState
 from agent_messaging._messages import MessageType
@@ -236,15 +237,7 @@ class RunEmitter:
 
     def _interrupt_tools(self) -> None:
         for tool_call_id, (name, started_at) in tuple(self.lifecycle.open_tools.items()):
-            self._decide_own(
-                ToolCompleted(
-                    tool_call_id=tool_call_id,
-                    tool_name=name,
-                    status="interrupted",
-                    error="The run ended before the tool did.",
-                    duration_ms=self._since(started_at),
-                )
-            )
+            self._decide_own(interrupted_tool(tool_call_id, name, self._since(started_at)))
 
     def _since(self, start: float) -> int:
         return int((self._clock.monotonic() - start) * 1000)

@@ -3,12 +3,13 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterable, Callable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self, final
 
 from typing_extensions import Buffer
 
-from agent_messaging._checks import check_seconds, check_user, check_word
+from agent_messaging._checks import check_seconds, check_user
 from agent_messaging._control import ControlLane
 from agent_messaging._emitter import Clock
 from agent_messaging._endpoint_stats import ActiveRunInfo, EndpointStats, UserStats
@@ -20,17 +21,18 @@ from agent_messaging._limits import DEFAULT_LIMITS, Limits
 from agent_messaging._log import log as log_event
 from agent_messaging._messages import MessageType
 from agent_messaging._outbox import Transport, WebSocketLike, as_transport
-from agent_messaging._policies import Grace, OnDisconnect, SlowConsumers, ThreadPolicy
+from agent_messaging._policies import OnDisconnect, SlowConsumers, ThreadPolicy
 from agent_messaging._run import NO_METADATA
 from agent_messaging._services import Services
 from agent_messaging._session import Session
 from agent_messaging._session_end import CloseCallback, SessionEnd
 from agent_messaging._stream import Stream, StreamTransport
 from agent_messaging._timeouts import timeout_after
+from agent_messaging._upkeep import Upkeep
 from agent_messaging._users import User, Users
 from agent_messaging.dialects.native import NativeDialect
 from agent_messaging.eventlog.memory import MemoryEventLog
-from agent_messaging.eventlog.protocol import EventLog
+from agent_messaging.eventlog.protocol import EventLog, Notice
 
 __all__ = ["Endpoint"]
 
@@ -66,6 +68,9 @@ class Endpoint:
         heartbeat: seconds of silence after which a session is sent a heartbeat; None for none.
         drain_timeout: seconds that leaving the endpoint waits for runs before it cancels them.
         log_timeout: seconds for which the log is asked again when it cannot answer.
+        lease_seconds: seconds for which a run is this endpoint's without a renewal; three go into
+            them. If the process dies, another endpoint over the same log, or the next process,
+            ends its runs as ``interrupted`` that long afterwards.
         clock: where the times on the wire come from.
         new_id: makes thread, run, message and connection ids.
 
@@ -91,6 +96,7 @@ class Endpoint:
         heartbeat: float | None = 25.0,
         drain_timeout: float = 30.0,
         log_timeout: float = 10.0,
+        lease_seconds: float = 30.0,
         clock: Clock | None = None,
         new_id: Callable[[], str] = new_id,
     ) -> None:
@@ -98,22 +104,6 @@ class Endpoint:
             raise ConfigurationError(
                 f"a handler is an AgentMessageHandler or a MessageRouter, not {handler!r}"
             )
-        check_word("thread_policy", thread_policy, ("queue", "reject", "replace", "parallel"))
-        check_word("slow_consumers", slow_consumers, ("end", "wait"))
-        if not isinstance(on_disconnect, Grace):
-            check_word("on_disconnect", on_disconnect, ("cancel", "detach"))
-        seconds = {
-            "cancel_grace": cancel_grace,
-            "slow_consumer_grace": slow_consumer_grace,
-            "send_timeout": send_timeout,
-            "final_send_timeout": final_send_timeout,
-            "idle_timeout": 1.0 if idle_timeout is None else idle_timeout,
-            "heartbeat": 1.0 if heartbeat is None else heartbeat,
-            "drain_timeout": drain_timeout,
-            "log_timeout": log_timeout,
-        }
-        for name, value in seconds.items():
-            check_seconds(name, value)
         self._own_log: MemoryEventLog | None = None
         if log is None:
             log = self._own_log = MemoryEventLog()
@@ -132,20 +122,25 @@ class Endpoint:
             idle_timeout=idle_timeout,
             heartbeat=heartbeat,
             log_timeout=log_timeout,
+            lease_seconds=lease_seconds,
         )
+        check_seconds("drain_timeout", drain_timeout)
         self._drain_timeout = drain_timeout
         self._new_id = new_id
         self._owner = made_id(new_id)
         self._control = ControlLane(self._services)
         self._intake = Intake(self._services, handler, self._control, new_id, self._owner)
         self._users = Users(limits)
-        self._unfollow_stops: Callable[[], None] | None = None
+        self._upkeep = Upkeep(self._services, self._users, self._owner)
+        self._unfollow_notices: Callable[[], None] | None = None
         self._is_closed = False
 
     async def __aenter__(self) -> Self:
-        if self._unfollow_stops is not None:
+        if self._unfollow_notices is not None:
             raise ConfigurationError("an endpoint is entered once")
-        self._unfollow_stops = self._services.log.follow_stops(self._owner, self._stop)
+        self._unfollow_notices = self._services.log.follow_notices(self._owner, self._told)
+        if self._own_log is None:  # nobody else has runs in a log that nobody else has
+            self._upkeep.start()
         return self
 
     async def __aexit__(
@@ -263,6 +258,11 @@ class Endpoint:
         """
         self._services.is_draining = True
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether new messages are refused: what a load balancer is to ask for."""
+        return self._services.is_draining
+
     async def drain(self, timeout: float | None = None) -> None:
         """Refuse new messages, wait for the runs there are, then cancel those that are left.
 
@@ -279,11 +279,10 @@ class Endpoint:
         self._check_entered()
         self.start_draining()
         try:
-            async with timeout_after(self._drain_timeout if timeout is None else timeout):
-                await self._users.runs_ended()
-                await self._calls_ended(are_cancelled=False)
-        except TimeoutError:
-            pass
+            with suppress(TimeoutError):
+                async with timeout_after(self._drain_timeout if timeout is None else timeout):
+                    await self._users.runs_ended()
+                    await self._calls_ended(are_cancelled=False)
         finally:
             self._users.cancel("shutdown")
         await self._see_out()
@@ -308,18 +307,29 @@ class Endpoint:
             await user.runs_ended()
         await self._services.log.forget(user_id)
 
+    async def recover(self) -> int:
+        """End the runs whose owners are gone, as ``interrupted``; how many that were.
+
+        An endpoint does so by itself, several times in ``lease_seconds``; a run counts as left
+        once its lease has expired. Idempotent: each run is ended once, whoever looks for it.
+
+        Raises:
+            EventLogError: the log cannot do that now; calling this again is sound.
+        """
+        self._check_entered()
+        return await self._upkeep.recover()
+
     # What operators see.
 
     def stats(self) -> EndpointStats:
         """A detached snapshot of counters and gauges."""
         users = self.users()
-        services = self._services
-        return services.counters.snapshot(
+        return self._services.counters.snapshot(
             users=len(users),
             sessions=sum(user["sessions"] for user in users.values()),
             in_flight=sum(user["runs_in_flight"] for user in users.values()),
             queued=sum(user["runs_queued"] for user in users.values()),
-            abandoned_alive=len(services.abandoned),
+            abandoned_alive=len(self._services.abandoned),
         )
 
     def users(self) -> dict[str, UserStats]:
@@ -339,10 +349,8 @@ class Endpoint:
         return as_transport(websocket)
 
     def _check_entered(self) -> None:
-        if self._unfollow_stops is None:
-            raise ConfigurationError(
-                "enter the endpoint first: async with Endpoint(...) as endpoint"
-            )
+        if self._unfollow_notices is None:
+            raise ConfigurationError("enter the endpoint first: async with Endpoint(...)")
 
     def _open(
         self,
@@ -367,7 +375,7 @@ class Endpoint:
             send,
             close,
             NO_METADATA if metadata is None else metadata,
-            self._intake.receive,
+            self._intake.take,
         )
         user.sessions[session.connection_id] = session
         services.counters.opened += 1
@@ -392,16 +400,19 @@ class Endpoint:
             async with timeout_after(services.final_send_timeout):
                 await send(frame)
         except Exception as error:  # noqa: BLE001 - whatever the host's send raises
-            fields: dict[str, object] = {"error": type(error).__name__}
-            log_event(_logger, logging.INFO, "transport_failed", fields)
+            log_event(_logger, logging.INFO, "transport_failed", {"error": type(error).__name__})
 
-    def _stop(self, user_id: str, run_id: str) -> None:
-        """Another endpoint over the same log was asked to stop one of our runs."""
+    def _told(self, user_id: str, run_id: str, notice: Notice) -> None:
+        """Another endpoint over the same log has something to say of one of our runs."""
         user = self._users.get(user_id)
         # Others may see its claim in the log before this endpoint has its answer.
         run = None if user is None else user.find(run_id)
-        if run is not None:
+        if run is None:
+            return
+        if notice == "stop":
             run.cancel("stopped")
+        else:
+            run.watched_elsewhere()
 
     async def _calls_ended(self, *, are_cancelled: bool) -> None:
         """Wait for the host's own handlers."""
@@ -416,12 +427,10 @@ class Endpoint:
 
     async def _delivered(self) -> None:
         """Wait until the sessions have sent what they have, for ``final_send_timeout``."""
-        try:
+        with suppress(TimeoutError):
             async with timeout_after(self._services.final_send_timeout):
                 for session in self._users.sessions():
                     await session.wait_sent()
-        except TimeoutError:
-            pass
 
     async def _close(self) -> None:
         self._is_closed = True
@@ -429,10 +438,14 @@ class Endpoint:
             session.finish("shutdown")
         self._users.cancel("shutdown")
         services = self._services
-        await services.tasks.join(
-            services.cancel_grace + services.log_timeout + 3 * services.final_send_timeout
-        )
-        if self._unfollow_stops is not None:
-            self._unfollow_stops()
+        try:
+            await services.tasks.join(
+                services.cancel_grace + services.log_timeout + 3 * services.final_send_timeout
+            )
+        finally:
+            await self._upkeep.stop()
+        services.reports.close()
+        if self._unfollow_notices is not None:
+            self._unfollow_notices()
         if self._own_log is not None:
             await self._own_log.aclose()

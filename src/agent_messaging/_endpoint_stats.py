@@ -39,7 +39,8 @@ class EndpointStats(TypedDict):
     ``sessions``, ``users``, ``runs_in_flight``, ``runs_queued`` and ``agents_abandoned_alive``
     are of this moment; all else counts from the endpoint's beginning. ``events_sent`` counts what
     the sessions' transports accepted, once for each session; ``undelivered_events`` those of
-    ended runs that no transport accepted by the time the run was reported.
+    ended runs that no transport accepted by the time the run was reported. ``runs_recovered``
+    are runs of owners that are gone, which this endpoint ended as ``interrupted``.
     """
 
     users: int
@@ -56,6 +57,7 @@ class EndpointStats(TypedDict):
     slow_consumers: int
     agents_abandoned: int
     agents_abandoned_alive: int
+    runs_recovered: int
     undelivered_events: int
     events_sent: dict[str, int]
     durations: DurationHistogram
@@ -108,6 +110,7 @@ class EndpointCounters:
         "ended",
         "events_sent",
         "opened",
+        "recovered",
         "refusals",
         "retries",
         "slow_consumers",
@@ -121,6 +124,7 @@ class EndpointCounters:
         self.retries: int = 0
         self.slow_consumers: int = 0
         self.abandoned: int = 0
+        self.recovered: int = 0
         self.undelivered: int = 0
         self.total_ms: int = 0
         self.refusals: dict[str, int] = {}
@@ -160,6 +164,7 @@ class EndpointCounters:
             "slow_consumers": self.slow_consumers,
             "agents_abandoned": self.abandoned,
             "agents_abandoned_alive": abandoned_alive,
+            "runs_recovered": self.recovered,
             "undelivered_events": self.undelivered,
             "events_sent": {str(kind): count for kind, count in self.events_sent.items()},
             "durations": {

@@ -26,6 +26,7 @@ __all__ = [
     "ToolCompleted",
     "ToolExecuting",
     "ToolStatus",
+    "interrupted_tool",
 ]
 
 #: The five events that a client can rely on, in their order.
@@ -173,6 +174,17 @@ class ToolCompleted:
             payload["error"] = self.error
         payload["duration_ms"] = self.duration_ms
         return payload
+
+
+def interrupted_tool(tool_call_id: str, tool_name: str, duration_ms: int) -> ToolCompleted:
+    """The end of a tool call whose run ends before it does."""
+    return ToolCompleted(
+        tool_call_id=tool_call_id,
+        tool_name=tool_name,
+        status="interrupted",
+        error="The run ended before the tool did.",
+        duration_ms=duration_ms,
+    )
 
 
 @final

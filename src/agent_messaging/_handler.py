@@ -29,6 +29,8 @@ __all__ = [
 
 _logger: Final = logging.getLogger("agent_messaging.handler")
 
+_COMPLETED: Final = MessageType.AGENT_COMPLETED
+
 T = TypeVar("T")
 
 
@@ -268,7 +270,7 @@ class AgentMessageHandler:
             return
         outcome.is_counted = True
         self._statistics.ended(outcome.kind, outcome.duration_ms)
-        if outcome.kind is MessageType.AGENT_COMPLETED:
+        if outcome.kind is _COMPLETED:
             self._count(run.message.type)
 
     async def _run(self, run: Run, emitter: RunEmitter, agent: Agent, outbox: Outbox) -> bool:
@@ -282,7 +284,7 @@ class AgentMessageHandler:
             raise outcome.raised
         if cancelled is not None:
             raise cancelled
-        return outcome.kind is MessageType.AGENT_COMPLETED and not emitter.lifecycle.undelivered
+        return outcome.kind is _COMPLETED and not emitter.lifecycle.undelivered
 
     def _count(self, message_type: str) -> None:
         self._statistics.processed(message_type, self._clock.wall())

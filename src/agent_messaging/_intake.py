@@ -1,9 +1,8 @@
 """What becomes of one inbound frame: answered, refused, or accepted as a run."""
 
 import asyncio
-import json
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from hashlib import blake2b
 from math import ceil
 from typing import Final, NamedTuple, final
@@ -20,6 +19,7 @@ from agent_messaging._handler import (
     unsupported,
 )
 from agent_messaging._ids import made_id
+from agent_messaging._json_encoder import json_encoder
 from agent_messaging._log import log, raised_at
 from agent_messaging._log_access import asked
 from agent_messaging._messages import Message, MessageType
@@ -33,9 +33,6 @@ from agent_messaging.eventlog.protocol import Lease, RunRecord
 __all__ = ["Intake"]
 
 _logger: Final = logging.getLogger("agent_messaging.endpoint")
-
-#: Seconds that a claimed run is its owner's without a renewal.
-_LEASE: Final = 30.0
 
 
 class _Request(NamedTuple):
@@ -70,13 +67,6 @@ class Intake:
         self._control = control
         self._new_id = new_id
         self._owner = owner
-
-    async def receive(self, session: Session, frame: str | Buffer) -> None:
-        """Take one frame; what is refused is answered."""
-        try:
-            await self.take(session, frame)
-        except RemoteError as refusal:
-            session.delivery.answer(MessageType.ERROR_MESSAGE, refusal.reply)
 
     async def take(self, session: Session, frame: str | Buffer) -> None:
         """Take one frame.
@@ -195,17 +185,17 @@ class Intake:
                 return record
             await claiming.claimed()
 
-    async def _claim(self, request: _Request) -> RunRecord:
+    def _claim(self, request: _Request) -> Awaitable[RunRecord]:
         services = self._services
         context = request.run.context
-        return await asked(
+        return asked(
             lambda: services.log.claim(
                 request.run.lease,
                 thread_id=context.thread_id,
                 message_id=context.message_id,
                 digest=request.digest,
                 owner=self._owner,
-                lease_seconds=_LEASE,
+                lease_seconds=services.lease_seconds,
             ),
             services.log_timeout,
             request.message.message_id,
@@ -284,7 +274,7 @@ def _digest(message: Message) -> str:
     return blake2b(content.encode(), digest_size=16).hexdigest()
 
 
-_canonical: Final = json.JSONEncoder(sort_keys=True, default=repr).encode
+_canonical: Final = json_encoder(repr, separators=(", ", ": "), sort_keys=True, allow_nan=True)
 
 
 def _rate_limited(wait: float, message_id: str | None) -> RemoteError:

@@ -153,6 +153,10 @@ class Journal:
         """The run has ended; nobody is told of anything any more."""
         self._lost = bool
 
+    def lose(self) -> None:
+        """Write nothing more: the run is another owner's by now."""
+        self._fail(is_log_down=False)
+
     async def room(self) -> None:
         """Wait while too much waits for the log; then leave some turns to sessions that lag."""
         self._unawaited = 0

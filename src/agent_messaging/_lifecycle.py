@@ -112,6 +112,7 @@ class GoldenPathReport:
 
 _TOOL_EXECUTING: Final = MessageType.TOOL_EXECUTING
 _TOOL_COMPLETED: Final = MessageType.TOOL_COMPLETED
+_NEW: Final = RunState.NEW
 _DONE: Final = RunState.DONE
 
 
@@ -135,7 +136,7 @@ class RunLifecycle:
     )
 
     def __init__(self) -> None:
-        self._state = RunState.NEW
+        self._state = _NEW
         #: The number of the last decided event; they count 1, 2, 3.
         self.seq: int = 0
         self._calls: set[str] = set()
@@ -166,10 +167,11 @@ class RunLifecycle:
 
     def new_tool_call_id(self) -> str:
         """An id that no call of the run has had, or was given here: ``call_1``, ``call_2``..."""
-        self._made += 1
-        while f"call_{self._made}" in self._calls:
+        while True:
             self._made += 1
-        return f"call_{self._made}"
+            tool_call_id = f"call_{self._made}"
+            if tool_call_id not in self._calls:
+                return tool_call_id
 
     def advance(
         self,

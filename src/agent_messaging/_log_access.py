@@ -4,13 +4,15 @@ import asyncio
 import logging
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import Any, Final, TypeVar, cast
+from contextlib import suppress
+from typing import Any, Final, TypeVar
 
 from agent_messaging._errors import ErrorCode, EventLogError, RemoteError
 from agent_messaging._log import log, raised_at
 from agent_messaging._timeouts import timeout_at
+from agent_messaging.eventlog.protocol import EventLog
 
-__all__ = ["asked", "backoff", "note_trouble"]
+__all__ = ["asked", "backoff", "note_trouble", "tell_watched"]
 
 _logger: Final = logging.getLogger("agent_messaging.endpoint")
 
@@ -49,10 +51,17 @@ async def asked(
         # Its first step: a log that answers at once needs no timer, which takes longer than that.
         begun = _rest(answer, answer.send(None))
     except StopIteration as stop:
-        return cast("T", stop.value)
+        said: T = stop.value
+        return said
     except Exception as error:  # noqa: BLE001 - a log of the host's may raise anything
         note_trouble(error)
     return await _asked_on(ask, begun, timeout, message_id)
+
+
+async def tell_watched(event_log: EventLog, user_id: str, run_id: str, timeout: float) -> None:
+    """Tell the owner of a run that it is watched here, if the log takes that in time."""
+    with suppress(RemoteError):
+        await asked(lambda: event_log.notify(user_id, run_id, "watched"), timeout)
 
 
 async def _asked_on(
@@ -101,4 +110,5 @@ def _rest(begun: Coroutine[Any, Any, T], waits_for: object) -> Generator[object,
             else:
                 waits_for = begun.send(None)
         except StopIteration as stop:
-            return cast("T", stop.value)
+            said: T = stop.value
+            return said

@@ -1,10 +1,10 @@
 """What comes in: the wire's type names, and a client's message."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import field
 from enum import StrEnum
 from math import isfinite
-from typing import Final, NoReturn, cast, final
+from typing import Any, Final, NoReturn, cast, final
 
 from agent_messaging._errors import ErrorCode, RemoteError
 from agent_messaging._limits import is_id
@@ -51,6 +51,8 @@ class MessageType(StrEnum):
 AGENT_MESSAGES: Final = frozenset(
     {MessageType.START_AGENT, MessageType.USER_MESSAGE, MessageType.CHAT}
 )
+
+_START_AGENT: Final = MessageType.START_AGENT
 
 #: Where a message's text stands; the first field that is not blank counts.
 _TEXT_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -108,17 +110,17 @@ class Message:
         Raises:
             RemoteError: ``invalid_message``, a field is missing or has the wrong type or form.
         """
-        # The casts promise nothing: __post_init__ checks what is handed in.
-        get = fields.get
+        # The cast promises nothing: __post_init__ checks what is handed in.
+        get = cast("Callable[[str], Any]", fields.get)
         payload = get("payload")
         return cls(
-            type=cast("str", get("type")),
-            payload={} if payload is None else cast("dict[str, object]", payload),
-            thread_id=cast("str | None", get("thread_id")),
-            run_id=cast("str | None", get("run_id")),
-            message_id=cast("str | None", get("message_id")),
-            timestamp=cast("float | None", get("timestamp")),
-            user_id=cast("str | None", get("user_id")),
+            type=get("type"),
+            payload={} if payload is None else payload,
+            thread_id=get("thread_id"),
+            run_id=get("run_id"),
+            message_id=get("message_id"),
+            timestamp=get("timestamp"),
+            user_id=get("user_id"),
         )
 
     def to_dict(self) -> dict[str, object]:
@@ -162,7 +164,7 @@ class Message:
         Raises:
             RemoteError: ``invalid_message``, it is no id.
         """
-        if self.type != MessageType.START_AGENT:
+        if self.type != _START_AGENT:
             return None
         name = self.payload.get("agent")
         if name is not None and not is_id(name):

@@ -94,14 +94,17 @@ def _is_mistaken(websocket: object) -> bool:
 _FUNCTIONS: Final[tuple[type, ...]] = (FunctionType, MethodType)
 
 
+#: An iterator is all that awaiting asks for, and one that has come to its end stays there.
+_NOTHING: Final = cast("Generator[object, None, None]", iter(()))
+
+
 class _Accepted:
     """What awaiting an event costs while there is room: next to nothing."""
 
     __slots__ = ()
 
     def __await__(self) -> Generator[object, None, None]:
-        # An iterator is all that awaiting asks for, and takes less time than a generator.
-        return cast("Generator[object, None, None]", iter(()))
+        return _NOTHING
 
 
 #: Awaiting it returns at once.

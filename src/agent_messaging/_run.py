@@ -40,6 +40,7 @@ __all__ = [
 
 _THINKING: Final = MessageType.AGENT_THINKING
 _CHUNK: Final = MessageType.AGENT_RESPONSE_CHUNK
+_FAILED: Final = MessageType.AGENT_FAILED
 
 _TOOL_FAILED: Final = "The tool failed."
 
@@ -272,7 +273,7 @@ class RunOutcome:
         )
 
     def __init__(self) -> None:
-        self.kind: MessageType = MessageType.AGENT_FAILED
+        self.kind: MessageType = _FAILED
         self.duration_ms: int = 0
         self.code: str | None = None
         self.reason: CancelReason | None = None

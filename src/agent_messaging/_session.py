@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterator, Mapping
 from typing import Any, Final, TypeAlias, final
 
 from typing_extensions import Buffer
@@ -10,6 +10,7 @@ from typing_extensions import Buffer
 from agent_messaging._delivery import Delivery
 from agent_messaging._errors import RemoteError, TransportError
 from agent_messaging._log import log, raised_at
+from agent_messaging._log_access import tell_watched
 from agent_messaging._messages import MessageType
 from agent_messaging._outbox import Transport
 from agent_messaging._services import Services
@@ -29,8 +30,8 @@ _logger: Final = logging.getLogger("agent_messaging.endpoint")
 #: Seconds that a heartbeat may be early by, as the clock's steps go.
 _TOLERANCE: Final = 1e-3
 
-#: What becomes of a frame.
-Receive: TypeAlias = Callable[["Session", str | Buffer], Coroutine[Any, Any, None]]
+#: Takes a frame; raises `RemoteError` for one that is refused.
+Take: TypeAlias = Callable[["Session", str | Buffer], Coroutine[Any, Any, None]]
 
 
 @final
@@ -51,8 +52,8 @@ class Session:
         "_heartbeat",
         "_idle",
         "_order",
-        "_receive",
         "_services",
+        "_take",
         "connection_id",
         "delivery",
         "end",
@@ -72,7 +73,7 @@ class Session:
         send: Transport,
         close: CloseCallback | None,
         metadata: Mapping[str, object],
-        receive: Receive,
+        take: Take,
     ) -> None:
         self.user: Final = user
         self.user_id: Final[str] = user.user_id
@@ -81,7 +82,7 @@ class Session:
         self.end: SessionEnd | None = None
         #: What goes out.
         self.delivery: Final = Delivery(
-            services, user.user_id, send, self.finish, self._end_if_quiet
+            services, user.user_id, send, self.finish, self._end_if_quiet, self._tell_owner
         )
         #: The thread of messages that name none: the first that the session used.
         self.thread_id: str | None = None
@@ -91,7 +92,7 @@ class Session:
         self.expected: int = 0
         self._services = services
         self._close = close
-        self._receive = receive
+        self._take = take
         self._ends_when_quiet = False
         self._order = asyncio.Lock()
         self._calls: dict[asyncio.Task[None], None] = {}
@@ -110,11 +111,18 @@ class Session:
         more answers wait for the client to read them than the limits allow. After the session's
         end a frame is dropped. Raises nothing but a cancellation.
         """
-        async with self._order:
-            await self.delivery.room()
+        # Taken by hand: an `async with` makes two coroutines more for each frame.
+        await self._order.acquire()
+        try:
+            if self.delivery.is_full:
+                await self.delivery.room()
             if self.end is None:
                 self._await_frame()
-                await self._receive(self, frame)
+                await self._take(self, frame)
+        except RemoteError as refusal:
+            self.delivery.answer(MessageType.ERROR_MESSAGE, refusal.reply)
+        finally:
+            self._order.release()
 
     async def serve(self, frames: AsyncIterable[str | Buffer]) -> None:
         """Take frames until they, or the session, end; what they raise is a disconnect."""
@@ -145,6 +153,10 @@ class Session:
         self._close = None
         self.finish("disconnected")
         await self.delivery.wait_sent()
+
+    def watched_elsewhere(self) -> Iterator[str]:
+        """The runs of other owners that it watches."""
+        return (watch.run_id for watch in self.delivery.watches if watch.active is None)
 
     async def wait_sent(self) -> None:
         """Wait until there is nothing to send."""
@@ -189,6 +201,12 @@ class Session:
         if not await accepted:
             raise TransportError("the session has ended")
 
+    def _tell_owner(self, run_id: str) -> None:
+        """Tell a run's owner that it is watched, who may be about to end it for want of that."""
+        services = self._services
+        telling = tell_watched(services.log, self.user_id, run_id, services.log_timeout)
+        services.tasks.spawn(telling, f"watch {run_id}")
+
     # Its end.
 
     def end_when_quiet(self) -> None:
@@ -197,8 +215,7 @@ class Session:
         self._end_if_quiet()
 
     def _end_if_quiet(self) -> None:
-        is_quiet = self.delivery.is_quiet and not (self.expected or self._calls)
-        if self._ends_when_quiet and is_quiet:
+        if self._ends_when_quiet and self.delivery.is_quiet and not (self.expected or self._calls):
             self.finish("completed")
 
     def finish(self, reason: SessionEndReason, error: Exception | None = None) -> None:
@@ -272,7 +289,7 @@ class Session:
 
     def _be_idle(self) -> None:
         """End a session of which nothing was heard, and which has nothing to wait for."""
-        if self.delivery.has_watches:
+        if self.delivery.watches:
             self._await_frame()
         else:
             self.finish("idle")

@@ -1,7 +1,8 @@
 """What a handler counts, and its detached snapshot."""
 
+from collections.abc import Mapping
 from copy import deepcopy
-from typing import Final, TypedDict, final
+from typing import Final, Literal, TypedDict, final
 
 from agent_messaging._errors import ErrorCode
 from agent_messaging._events import GOLDEN_PATH, RUN_EVENTS
@@ -12,6 +13,16 @@ __all__ = ["DurationStats", "HandlerStats", "ProcessingStats", "RouterStats", "S
 
 _GOLDEN: Final = frozenset(GOLDEN_PATH)
 _COMPLETED: Final = MessageType.AGENT_COMPLETED
+_FAILED: Final = MessageType.AGENT_FAILED
+
+#: The counters of messages by their type.
+_PROCESSED: Final[
+    Mapping[str, Literal["start_agent_requests", "user_messages", "chat_messages"]]
+] = {
+    MessageType.START_AGENT: "start_agent_requests",
+    MessageType.USER_MESSAGE: "user_messages",
+    MessageType.CHAT: "chat_messages",
+}
 
 
 class DurationStats(TypedDict):
@@ -116,7 +127,7 @@ class Statistics:
         live["runs_in_flight"] -= 1
         if outcome is _COMPLETED:
             live["runs_completed"] += 1
-        elif outcome is MessageType.AGENT_FAILED:
+        elif outcome is _FAILED:
             live["runs_failed"] += 1
             live["errors"] += 1
         else:
@@ -132,12 +143,9 @@ class Statistics:
         live = self.live
         live["messages_processed"] += 1
         live["last_processed_time"] = now
-        if message_type == MessageType.START_AGENT:
-            live["start_agent_requests"] += 1
-        elif message_type == MessageType.USER_MESSAGE:
-            live["user_messages"] += 1
-        elif message_type == MessageType.CHAT:
-            live["chat_messages"] += 1
+        counter = _PROCESSED.get(message_type)
+        if counter is not None:
+            live[counter] += 1
 
     def sent(self, kind: MessageType) -> None:
         """The transport accepted an event."""

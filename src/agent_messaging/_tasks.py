@@ -55,6 +55,16 @@ class Tasks:
         if not self._tasks and self._none_left is not None:
             self._none_left.set()
 
+    def leave(self, task: asyncio.Task[T] | None, done: Callable[[asyncio.Task[T]], None]) -> None:
+        """The current task has done its work and returns: ``done`` need not be told of its end.
+
+        The loop takes longer to tell it than many a task takes for its work. None stands for a
+        task that an eager task factory has begun before whoever spawned it could know it.
+        """
+        if task is not None:
+            task.remove_done_callback(done)
+            self.release(task)
+
     async def join(self, timeout: float) -> None:
         """Wait until all have ended or were released, those too that begin meanwhile.
 

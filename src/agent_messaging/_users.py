@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Protocol, final
 
 from agent_messaging._buckets import MINUTE, TokenBucket
@@ -14,6 +14,7 @@ from agent_messaging._messages import MessageType
 from agent_messaging._policies import ThreadPolicy
 from agent_messaging._run import RunContext
 from agent_messaging._session_end import SessionEndReason
+from agent_messaging.eventlog.protocol import Lease
 
 __all__ = ["OpenSession", "OwnedRun", "Thread", "User", "Users", "Watcher"]
 
@@ -36,6 +37,10 @@ class OpenSession(Protocol):
 
     def finish(self, reason: SessionEndReason) -> None:
         """End it."""
+        ...
+
+    def watched_elsewhere(self) -> Iterable[str]:
+        """The runs of other owners that it watches."""
         ...
 
     async def wait_sent(self) -> None:
@@ -71,6 +76,20 @@ class OwnedRun(Protocol):
         ...
 
     @property
+    def lease(self) -> Lease:
+        """The right to append to it."""
+        ...
+
+    @property
+    def needs_lease(self) -> bool:
+        """Whether it is still to be written to the log, and may be."""
+        ...
+
+    def lose_lease(self) -> None:
+        """It is another owner's by now, or was forgotten: end the agent, and write nothing more."""
+        ...
+
+    @property
     def info(self) -> ActiveRunInfo:
         """The run at this moment; to be asked once it is accepted."""
         ...
@@ -101,6 +120,10 @@ class OwnedRun(Protocol):
 
     def leave(self, watch: Watcher, grace: float) -> None:
         """A session watches no more; the run goes on for ``grace`` seconds at least."""
+        ...
+
+    def watched_elsewhere(self) -> None:
+        """Sessions of another endpoint watch it; they say so again and again while they do."""
         ...
 
     def delivered(self, kind: MessageType, seq: int) -> None:
@@ -208,6 +231,11 @@ class User:
         if run is not None:
             return run
         return next((run for run in self.all_runs() if run.context.run_id == run_id), None)
+
+    def watched_elsewhere(self) -> set[str]:
+        """The runs of other owners that the user's sessions watch."""
+        sessions = self.sessions.values()
+        return {run_id for session in sessions for run_id in session.watched_elsewhere()}
 
     def leave(self, session: OpenSession) -> None:
         """A session has ended."""

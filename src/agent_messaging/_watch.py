@@ -1,16 +1,26 @@
 """A session's cursor in one run."""
 
+import logging
 from collections.abc import Callable
-from typing import Protocol, final
+from typing import Final, Protocol, final
 
 from agent_messaging._emitter import Encode
 from agent_messaging._errors import EventLogError
+from agent_messaging._log import log
 from agent_messaging._session_end import SessionEndReason
 from agent_messaging._users import OwnedRun
 from agent_messaging.dialects.native import NativeRunEncoder
-from agent_messaging.eventlog.protocol import EventLog, EventPage, RunStatus
+from agent_messaging.eventlog.protocol import ENDED, EventLog, EventPage, RunStatus
 
-__all__ = ["Finish", "Watch"]
+__all__ = ["CROWD", "Finish", "Watch", "note_loss"]
+
+_logger: Final = logging.getLogger("agent_messaging.endpoint")
+
+
+def note_loss(user_id: str, run_id: str, seen: int, last_seq: int) -> None:
+    """A client has seen events that the log lacks: it went backwards, or the client errs."""
+    fields: dict[str, object] = {"user_id": user_id, "run_id": run_id}
+    log(_logger, logging.WARNING, "log_went_backwards", fields | {"seen": seen, "last": last_seq})
 
 
 class Finish(Protocol):
@@ -19,6 +29,11 @@ class Finish(Protocol):
     def __call__(self, reason: SessionEndReason, error: Exception | None = None) -> None:
         """The first reason counts."""
         ...
+
+
+#: Events behind which a session that reads well never falls for long: an eighth of the default
+#: bound. Beyond it, awaiting an emit leaves turns of the loop to the session.
+CROWD: Final = 32
 
 
 @final
@@ -33,6 +48,7 @@ class Watch:
         begun: the last event that the transport was given.
         active: the run, if it is one of this endpoint's that has not been reported.
         is_live: whether the session has caught up with the run once.
+        is_due: whether its session knows that there is more to read, and is about to.
         encode: makes frames of its events.
         unfollow: has the log wake it no more.
     """
@@ -45,6 +61,7 @@ class Watch:
         "begun",
         "cursor",
         "encode",
+        "is_due",
         "is_live",
         "run_id",
         "status",
@@ -72,12 +89,14 @@ class Watch:
         self.begun: int = cursor
         self.active: OwnedRun | None = None
         self.is_live: bool = False
+        self.is_due: bool = False
         self.encode: Encode[str] = NativeRunEncoder(user_id, thread_id, run_id).encode
         self.unfollow: Callable[[], None] = _nothing
 
     def wake(self, last_seq: int) -> None:
         """The run has events up to ``last_seq``."""
-        self._woken(self, last_seq)
+        if not self.is_due or last_seq - self.cursor > CROWD:
+            self._woken(self, last_seq)
 
     async def read(self, event_log: EventLog, limit: int) -> EventPage | None:
         """The first ``limit`` events behind the cursor; None if the run is gone.
@@ -91,6 +110,15 @@ class Watch:
             return page
         # It would be read over and over.
         raise EventLogError("the log lacks events that it says it has")
+
+    def is_ahead_of(self, page: EventPage) -> bool:
+        """Whether the log has lost what was sent already, which is logged."""
+        # What was sent last is no end, and yet the log ends there: another event is in its place.
+        is_replaced = page.is_ended and self.status not in ENDED and self.cursor == page.last_seq
+        if self.cursor <= page.last_seq and not is_replaced:
+            return False
+        note_loss(self._user_id, self.run_id, self.cursor, page.last_seq)
+        return True
 
     def is_held_at(self, page: EventPage) -> bool:
         """Whether the run's terminal event is in the log, and its thread not free yet.

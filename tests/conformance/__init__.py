@@ -27,7 +27,7 @@ from conformance import (
     forgetting,
     isolation,
     leases,
-    stops,
+    notices,
 )
 from conformance.trial import Case, LogOnTrial, MakeLog
 
@@ -53,7 +53,7 @@ CASES: Final[Mapping[str, Case]] = {
         fencing,
         following,
         eviction,
-        stops,
+        notices,
         leases,
         isolation,
         forgetting,

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 from agent_messaging import EventLog, Lease
-from conformance.stops import Stops
+from conformance.notices import Notices
 from conformance.trial import LEASE_SECONDS, MakeLog, at_each_step, opened, story
 
 _Question: TypeAlias = Callable[[EventLog], Awaitable[object]]
@@ -120,17 +120,17 @@ async def runs_whose_taking_is_cancelled_can_be_taken(make_log: MakeLog) -> None
 
 async def a_stop_whose_request_is_cancelled_can_be_requested(make_log: MakeLog) -> None:
     async with opened(make_log) as trial:
-        stops = Stops()
-        unfollow = trial.log.follow_stops("owner", stops.stop)
+        notices = Notices()
+        unfollow = trial.log.follow_notices("owner", notices.tell)
         await trial.claim("run")
 
         async def call(number: int) -> None:
-            await trial.log.request_stop("ann", "run")
+            await trial.log.notify("ann", "run", "stop")
 
         async def then(number: int) -> None:
-            stops.runs.clear()
-            assert await trial.log.request_stop("ann", "run")
-            await stops.until("ann", "run")
+            notices.told.clear()
+            assert await trial.log.notify("ann", "run", "stop")
+            await notices.until("ann", "run")
 
         await at_each_step(call, then)
         unfollow()

@@ -27,8 +27,8 @@ async def _follow(log: EventLog) -> None:
     log.follow("ann", "run", Wakes().wake)
 
 
-async def _follow_stops(log: EventLog) -> None:
-    log.follow_stops("owner", lambda user_id, run_id: None)
+async def _follow_notices(log: EventLog) -> None:
+    log.follow_notices("owner", lambda user_id, run_id, notice: None)
 
 
 #: A call of each method but `aclose`, as it would do well on a log that is open.
@@ -40,8 +40,8 @@ CALLS: dict[str, Callable[[EventLog], Awaitable[object]]] = {
     "find_run": lambda log: log.find_run("ann", "run"),
     "runs": lambda log: log.runs("ann", "thread", limit=9),
     "follow": _follow,
-    "request_stop": lambda log: log.request_stop("ann", "run"),
-    "follow_stops": _follow_stops,
+    "notify": lambda log: log.notify("ann", "run", "stop"),
+    "follow_notices": _follow_notices,
     "renew": lambda log: log.renew([LEASE], LEASE_SECONDS),
     "take_expired": lambda log: log.take_expired("owner", LEASE_SECONDS, limit=9),
     "forget": lambda log: log.forget("ann"),
@@ -76,7 +76,7 @@ async def who_follows_may_leave_after_the_log_was_closed(make_log: MakeLog) -> N
     async with opened(make_log) as trial:
         await trial.claim("run")
         unfollow = trial.log.follow("ann", "run", Wakes().wake)
-        unfollow_stops = trial.log.follow_stops("owner", lambda user_id, run_id: None)
+        unfollow_notices = trial.log.follow_notices("owner", lambda user_id, run_id, notice: None)
         await trial.log.aclose()
         unfollow()
-        unfollow_stops()
+        unfollow_notices()

@@ -36,7 +36,7 @@ async def a_run_that_was_forgotten_is_neither_stopped_nor_taken(make_log: MakeLo
     async with opened(make_log) as trial:
         lease = await trial.claim("run", lease_seconds=10)
         await trial.log.forget("ann")
-        assert await trial.log.request_stop("ann", "run") is False
+        assert await trial.log.notify("ann", "run", "stop") is False
         assert list(await trial.log.renew([lease], 10)) == [lease]
         await trial.advance(11)
         assert not await trial.take()

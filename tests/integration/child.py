@@ -19,4 +19,4 @@ def stop_at_end_of_input() -> None:
 
 if __name__ == "__main__":
     threading.Thread(target=stop_at_end_of_input, daemon=True).start()
-    runpy.run_module(sys.argv[1], run_name="__main__", alter_sys=True)
+    runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)

@@ -23,6 +23,7 @@ __all__ = [
     "Client",
     "Connect",
     "RefusedError",
+    "WebSocketClient",
     "over_socketio",
     "over_sse",
     "over_websocket",
@@ -108,6 +109,12 @@ class WebSocketClient:
     def closed_with(self) -> object:
         return self._connection.close_code
 
+    @property
+    def worker(self) -> str:
+        """Which of several workers it came to, as that says."""
+        assert self._connection.response is not None
+        return self._connection.response.headers["x-worker"]
+
     async def vanish(self) -> None:
         transport = self._connection.transport
         _resets_when_closed(transport.get_extra_info("socket"))
@@ -118,7 +125,7 @@ class WebSocketClient:
 @asynccontextmanager
 async def over_websocket(
     port: int, token: str, headers: dict[str, str] | None = None
-) -> AsyncGenerator[Client]:
+) -> AsyncGenerator[WebSocketClient]:
     """A WebSocket, to ``/chat``; by default with a bearer token."""
     try:
         connection = await within_patience(

@@ -55,6 +55,11 @@ class Host:
         """Send it a SIGTERM, as a platform does that wants it to stop."""
         self._process.terminate()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended, as far as is known."""
+        return self._process.returncode is None
+
     async def ends(self) -> int:
         """Its exit code, when it has ended."""
         return await within_patience(self._process.wait())
@@ -75,17 +80,27 @@ class Host:
 
 @asynccontextmanager
 async def running(program: str, drain_seconds: float = PATIENCE) -> AsyncGenerator[Host]:
-    """The module ``hosts.<program>`` as a program; a fault comes with what it said on stderr."""
+    """The module ``hosts.<program>`` as a program, which listens; see `started`."""
+    async with started(f"hosts.{program}", DRAIN_SECONDS=str(drain_seconds)) as host:
+        host.port = (await host.says())["port"]
+        yield host
+
+
+@asynccontextmanager
+async def started(module: str, **variables: str) -> AsyncGenerator[Host]:
+    """An example's module as a program; a fault comes with what it said on stderr."""
     environment = {
         **os.environ,
         "CHAT_SECRET": SECRET,
-        "DRAIN_SECONDS": str(drain_seconds),
-        "PYTHONPATH": os.pathsep.join([str(EXAMPLES), str(ROOT / "tests")]),
+        **variables,
+        "PYTHONPATH": os.pathsep.join(
+            [str(EXAMPLES), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
+        ),
         "PYTHONWARNINGS": "default::ResourceWarning",
     }
     with tempfile.TemporaryFile() as errors:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "integration.child", f"hosts.{program}"),
+            *(sys.executable, "-P", "-m", "integration.child", module),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=errors,
@@ -93,7 +108,6 @@ async def running(program: str, drain_seconds: float = PATIENCE) -> AsyncGenerat
         )
         host = Host(process, errors)
         try:
-            host.port = (await host.says())["port"]
             yield host
         except BaseException as error:
             error.add_note("\n".join(["its standard error:", *host.errors()]))

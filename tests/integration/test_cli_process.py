@@ -6,19 +6,21 @@ import os
 import pty
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, TypeAlias
 
 import pytest
 
-from agent_messaging._cli import HINT
+from agent_messaging._cli_run import HINT
 from support import Json
 from support.commands import AGENTS, HELLO
+from support.listed_runs import Written, write_runs
 
 TESTS = Path(__file__).parents[1]
 REFERENCE = TESTS.parent / "docs" / "reference" / "command-line.md"
@@ -175,7 +177,7 @@ def test_the_version_and_the_help_are_printed(command: list[str]) -> None:
     told = completed(*command, "--version")
     assert (told.returncode, told.stderr) == (0, b"")
     assert told.stdout.decode() == f"agent-messaging {version('agent-messaging')}\n"
-    for arguments in (["--help"], ["run", "--help"]):
+    for arguments in (["--help"], ["run", "--help"], ["log", "--help"]):
         told = completed(*command, *arguments)
         assert (told.returncode, told.stderr) == (0, b"")
         assert told.stdout.startswith(b"usage: agent-messaging")
@@ -367,6 +369,107 @@ def test_an_agent_can_end_the_program() -> None:
         assert "never retrieved" not in errors
 
 
+# A file of events.
+
+
+def expire_leases(path: Path) -> None:
+    """Let the time pass in which a program might come back."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE runs SET expires = 0")
+
+
+def test_what_a_killed_program_left_is_ended_by_the_next_one(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    with program("--log", str(path), "--agent", f"{AGENTS}waits") as process:
+        type_in(process, chat_on("t1"))
+        read_until(process, "tool_executing")
+        process.kill()
+        process.wait(LIMIT)
+    early = completed(*COMMAND, "run", "--log", str(path), given=b"")
+    assert early.stderr.decode() == (
+        f"agent-messaging: {path}: 1 run has not ended. If its program was killed, it ends as"
+        " interrupted within 10 seconds.\n"
+    )
+    expire_leases(path)
+    resume = b'{"type": "resume", "payload": {"thread_id": "t1"}}\n'
+    result = completed(*COMMAND, "run", "--log", str(path), given=resume)
+    assert result.returncode == 0
+    *_, tool, failed = frames_of(result.stdout)
+    assert (tool["payload"]["status"], failed["payload"]["code"]) == ("interrupted",) * 2
+    assert result.stderr.endswith(b"has ended as interrupted.\n")
+    listed = completed(*COMMAND, "log", str(path)).stdout.decode()
+    assert re.findall(r"running|failed", listed) == ["failed"]
+
+
+def test_a_program_follows_the_run_of_another_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    options = ("--log", str(path), "--agent", f"{AGENTS}waits")
+    with program(*options) as one, program(*options) as other:
+        type_in(one, chat_on("t1"))
+        read_until(one, "tool_executing")
+        type_in(other, b'{"type": "resume", "payload": {"thread_id": "t1"}}\n')
+        assert other.stdin is not None
+        other.stdin.close()
+        assert read_until(other, "tool_executing")[0] == "resumed"
+        one.send_signal(signal.SIGINT)
+        assert ended(one) == (130, ["tool_completed", "agent_cancelled"], "")
+        code, kinds, _ = ended(other)
+        assert (code, kinds) == (0, ["tool_completed", "agent_cancelled"])
+
+
+def test_a_log_is_shown_while_a_program_writes_it(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    with program("--log", str(path), "--agent", f"{AGENTS}waits") as process:
+        type_in(process, chat_on("t1"))
+        read_until(process, "tool_executing")
+        listed = completed(*COMMAND, "log", str(path), "--format", "json")
+        assert (listed.returncode, listed.stderr) == (0, b"")
+        (run,) = frames_of(listed.stdout)
+        assert (run["status"], run["last_seq"]) == ("running", 2)
+        shown = completed(*COMMAND, "log", str(path), "--run", run["run_id"])
+        assert shown.stdout.endswith(b"The tool #1 wait is under way.\n")
+        process.send_signal(signal.SIGINT)
+        assert ended(process) == (130, ["tool_completed", "agent_cancelled"], "")
+    frames = completed(*COMMAND, "log", str(path), "--run", run["run_id"], "--format", "json")
+    kinds = [frame["type"] for frame in frames_of(frames.stdout)]
+    assert kinds == ["agent_started", "tool_executing", "tool_completed", "agent_cancelled"]
+
+
+@contextmanager
+def long_list(tmp_path: Path) -> Generator[Program]:
+    """The program in the midst of writing more than a pipe holds."""
+    path = tmp_path / "runs.db"
+    write_runs(path, *[Written(f"run {number}") for number in range(2000)])
+    with subprocess.Popen(
+        [*COMMAND, "log", str(path), "--format", "json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert json.loads(process.stdout.readline())["run_id"] == "run 0"
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_list_whose_reader_has_seen_enough_ends_in_silence(tmp_path: Path) -> None:
+    with long_list(tmp_path) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.wait(LIMIT) == 1
+        assert process.stderr.read() == b""
+
+
+def test_ctrl_c_ends_a_list_in_silence(tmp_path: Path) -> None:
+    with long_list(tmp_path) as process:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(LIMIT) == 130
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+
+
 # The reference.
 
 
@@ -377,7 +480,7 @@ def test_the_commands_of_the_reference_print_what_it_says(tmp_path: Path) -> Non
     for name, source in files:
         (tmp_path / name).write_text(source)
     blocks = re.findall(r"```console\n\$ (.*?)\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 8
     path = f"{SCRIPT.parent}{os.pathsep}{os.environ['PATH']}"
     for command, expected in blocks:
         ran = subprocess.run(
@@ -393,11 +496,26 @@ def test_the_commands_of_the_reference_print_what_it_says(tmp_path: Path) -> Non
         assert doctest.OutputChecker().check_output(expected, ran.stdout, doctest.ELLIPSIS)
 
 
-def test_the_reference_has_every_option_and_every_exit_code() -> None:
-    told = completed(*COMMAND, "run", "--help").stdout.decode()
+@pytest.mark.parametrize(
+    ("command", "options", "table"),
+    [
+        ("run", {"--agent", "--user", "--format", "--log"}, "exit code"),
+        (
+            "log",
+            {"--run", "--user", "--thread", "--status", "--limit", "--format"},
+            "exit code of `log`",
+        ),
+    ],
+)
+def test_the_reference_has_every_option_and_every_exit_code(
+    command: str, options: set[str], table: str
+) -> None:
+    told = completed(*COMMAND, command, "--help").stdout.decode()
     page = REFERENCE.read_text(encoding="utf-8")
-    options = set(re.findall(r"--\w+", told))
-    assert options == {"--help", "--agent", "--user", "--format"}
-    assert options <= set(re.findall(r"^\| `(--\w+)", page, re.MULTILINE))
-    codes = set(re.findall(r"^  (\d+) ", told, re.MULTILINE))
-    assert codes == set(re.findall(r"^\| (\d+) \|", page, re.MULTILINE))
+    heading = {"run": "Run an agent", "log": "Look into a log"}[command]
+    part = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^  -?\w?,? ?(--\w+)", told, re.MULTILINE)) == options | {"--help"}
+    assert set(re.findall(r"^\| `(--\w+)", part, re.MULTILINE)) == options | {"--help"}
+    codes = re.findall(r"^  (\d+) ", told, re.MULTILINE)
+    listed = part.partition(f"| {table} | why |")[2].partition("\n\n")[0]
+    assert codes == re.findall(r"^\| (\d+) \|", listed, re.MULTILINE)

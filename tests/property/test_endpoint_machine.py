@@ -439,6 +439,8 @@ class EndpointMachine(RuleBasedStateMachine):
         stats = world.endpoint.stats()
         self.situations["abandoned"] += stats["agents_abandoned"]
         self.situations["slow consumers"] += stats["slow_consumers"]
+        evictions = [connection.screen.evictions for connection in world.connections]
+        self.situations["told of an eviction on the way"] += sum(evictions)
 
 
 @pytest.fixture(autouse=True)
@@ -501,6 +503,7 @@ EXACTLY: Final = (
     "resumed: completed",
     "resumed: watched",
     "resumed: evicted",
+    "resumed: beyond",
     "refused: rate_limited",
     "refused: shutting_down",
     "refused: too_many_runs",

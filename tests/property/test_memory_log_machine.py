@@ -22,6 +22,7 @@ from agent_messaging import (
     LoggedEvent,
     MemoryEventLog,
     MessageType,
+    Notice,
 )
 from support.naive_log import NaiveBounds, NaiveLog, NaiveRun
 from support.strategies import patient
@@ -83,12 +84,12 @@ class MemoryLogMachine(RuleBasedStateMachine):
         self.leases: list[Lease] = []
         self.wakes: dict[NaiveRun, list[int]] = {}
         self.unfollows: dict[NaiveRun, Callable[[], None]] = {}
-        self.stopped: list[tuple[str, str, str]] = []
+        self.told: list[tuple[str, str, str, Notice]] = []
         for owner in ("one", "two"):
-            self.log.follow_stops(owner, self.listener(owner))
+            self.log.follow_notices(owner, self.listener(owner))
 
-    def listener(self, owner: str) -> Callable[[str, str], None]:
-        return lambda user_id, run_id: self.stopped.append((owner, user_id, run_id))
+    def listener(self, owner: str) -> Callable[[str, str, Notice], None]:
+        return lambda user_id, run_id, notice: self.told.append((owner, user_id, run_id, notice))
 
     # Claims.
 
@@ -240,14 +241,14 @@ class MemoryLogMachine(RuleBasedStateMachine):
             self.seen["taken"] += 1
 
     @precondition(lambda self: self.every)
-    @rule(choice=st.randoms(use_true_random=False))
-    def request_stop(self, choice: Any) -> None:
+    @rule(choice=st.randoms(use_true_random=False), notice=st.sampled_from(["stop", "watched"]))
+    def notify(self, choice: Any, notice: Notice) -> None:
         run: NaiveRun = choice.choice(self.every)
         known = run in self.naive.runs and not run.is_ended
-        self.stopped.clear()
-        assert done(self.log.request_stop(run.user_id, run.lease.run_id)) is known
-        told = [(run.owner, run.user_id, run.lease.run_id)]
-        assert self.stopped == (told if known else [])
+        self.told.clear()
+        assert done(self.log.notify(run.user_id, run.lease.run_id, notice)) is known
+        told = [(run.owner, run.user_id, run.lease.run_id, notice)]
+        assert self.told == (told if known else [])
 
     @rule(user_id=users)
     def forget(self, user_id: str) -> None:

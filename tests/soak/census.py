@@ -7,6 +7,7 @@ import os
 import resource
 import sys
 from collections import Counter
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -26,10 +27,10 @@ def objects() -> dict[str, int]:
     }
 
 
-def tasks() -> list[str]:
-    """The names of the library's tasks that have not ended."""
+def tasks(*, beside: Collection[str] = ()) -> list[str]:
+    """The names of the library's tasks that have not ended, without those that need not have."""
     names = [task.get_name() for task in asyncio.all_tasks()]
-    return [name for name in names if name.startswith(LIBRARY)]
+    return [name for name in names if name.startswith(LIBRARY) and name not in beside]
 
 
 def resident_bytes() -> int:

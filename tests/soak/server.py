@@ -34,6 +34,7 @@ from soak import census
 from soak.agents import GRACE, make_handler
 from soak.ledger import fingerprint
 from support import Json
+from support.loop import UPKEEP
 
 #: Narrow enough that a client which reads nothing is felt soon, wide enough for all others.
 SEND_BUFFER: Final = 16 * 1024
@@ -127,7 +128,7 @@ class Soaked:
         return {
             "stats": self.endpoint.stats(),
             "users": self.endpoint.users(),
-            "tasks": census.tasks(),
+            "tasks": census.tasks(beside=UPKEEP),
             "objects": census.objects(),
             "memory": census.memory(),
             "peak_bytes": census.peak_bytes(),

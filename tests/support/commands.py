@@ -3,16 +3,19 @@
 import asyncio
 import json
 import sys
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
+from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
 from agent_messaging import AgentLike
-from agent_messaging._cli import Host, main
-from agent_messaging._cli_streams import Output, StopError
+from agent_messaging._cli import main
+from agent_messaging._cli_exit import StopError
+from agent_messaging._cli_host import Host
+from agent_messaging._cli_streams import Output
 from agent_messaging._cli_text import json_line
 from support.frames import Json, decoded
 
@@ -77,6 +80,28 @@ def run_command(
         sink: its standard output, which the result then lacks.
     """
     argv = ["run", *options] if agent is None else ["run", "--agent", AGENTS + agent, *options]
+    return call(argv, given=given, source=source, sink=sink)
+
+
+def run_log(path: Path, *options: str, sink: IO[str] | None = None) -> Result:
+    """What ``agent-messaging log`` does with that file.
+
+    Args:
+        path: the file.
+        options: further arguments.
+        sink: its standard output, which the result then lacks.
+    """
+    return call(["log", str(path), *options], sink=sink)
+
+
+def call(
+    argv: Sequence[str],
+    *,
+    given: bytes = b"",
+    source: IO[bytes] | None = None,
+    sink: IO[str] | None = None,
+) -> Result:
+    """What the command does with these arguments; the others are those of `run_command`."""
     errors = StringIO()
     path = sys.path.copy()
     with TemporaryFile() as file, TemporaryFile("w+", encoding="utf-8") as kept:

@@ -99,6 +99,7 @@ class Screen:
         spare_stops: how many more may come.
         resumes: how many RESUMED it waits for, where it is not known what they have to tell.
         cursors: the last event of each run that it watches, as the endpoint has to know it.
+        evictions: how often it was told, in the middle of a run, that some events are gone.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class Screen:
         self.spare_stops = 0
         self.cursors: dict[str, int] = {}
         self.resumes = 0
+        self.evictions = 0
         self._user_id = user_id
         self._witness = witness
         self._memory = memory
@@ -279,6 +281,10 @@ class Screen:
             expected = self._next.get(run_id)
             if run["evicted"]:
                 first = self._witness.first_seq(history)
+                if expected is not None:
+                    self.evictions += 1
+                    if from_seq < expected:
+                        self._fault(f"events up to {expected} were shown, and will be again", run)
                 if first < from_seq:
                     self._fault(f"the log still has events from {first} on, and not", run)
                 self._memory.lost[run_id] = max(from_seq - 1, self._memory.lost.get(run_id, 0))

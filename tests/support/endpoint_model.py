@@ -282,8 +282,7 @@ class Model:
         named = [run for run in of_user if run.run_id in after]
         told: Told = {}
         for run in {*of_thread[-self._limits.resumed_runs :], *named}:
-            asked_for = min(after.get(run.run_id, 0), len(run.events))
-            told[run.run_id] = self._resumed(seat.screen, run, asked_for)
+            told[run.run_id] = self._resumed(seat.screen, run, after.get(run.run_id, 0))
         seat.screen.dues.append(Due("resumed", told=told))
 
     def _resumed(
@@ -293,10 +292,13 @@ class Model:
         last = len(run.events)
         held_before = self._witness.first_seq(run) - 1
         cursor = max(asked_for, held_before)
-        new = (cursor + 1, last, run.status, cursor > asked_for)
+        is_evicted = cursor > asked_for
         self.situations[f"resumed: {run.status}"] += 1
-        if new[3]:
-            self.situations["resumed: evicted"] += 1
+        self.situations["resumed: evicted"] += is_evicted
+        if cursor > last:  # the client has what the log has not: it gets all that there is
+            cursor, is_evicted = held_before, True
+            self.situations["resumed: beyond"] += 1
+        new = (cursor + 1, last, run.status, is_evicted)
         watched = screen.cursors.get(run.run_id)
         if watched is None:
             screen.cursors[run.run_id] = cursor

@@ -12,6 +12,7 @@ from agent_messaging import (
     Lease,
     LoggedEvent,
     MemoryEventLog,
+    Notice,
     RunRecord,
     TakenRun,
 )
@@ -269,11 +270,13 @@ class Witness:
 
     # Stop requests and leases, and the end.
 
-    async def request_stop(self, user_id: str, run_id: str) -> bool:
-        return await self._take_time(lambda: self.inner.request_stop(user_id, run_id))
+    async def notify(self, user_id: str, run_id: str, notice: Notice) -> bool:
+        return await self._take_time(lambda: self.inner.notify(user_id, run_id, notice))
 
-    def follow_stops(self, owner: str, stop: Callable[[str, str], None]) -> Callable[[], None]:
-        return self.inner.follow_stops(owner, stop)
+    def follow_notices(
+        self, owner: str, tell: Callable[[str, str, Notice], None]
+    ) -> Callable[[], None]:
+        return self.inner.follow_notices(owner, tell)
 
     async def renew(self, leases: Sequence[Lease], lease_seconds: float) -> Sequence[Lease]:
         return await self._take_time(lambda: self.inner.renew(leases, lease_seconds))

@@ -12,6 +12,7 @@ from agent_messaging.eventlog.protocol import (
     EventPage,
     Lease,
     LoggedEvent,
+    Notice,
     RunRecord,
     TakenRun,
 )
@@ -246,8 +247,8 @@ class TroubledLog:
     async def runs(self, user_id: str, thread_id: str, *, limit: int) -> Sequence[RunRecord]:
         return await self._do("runs", lambda: self.inner.runs(user_id, thread_id, limit=limit))
 
-    async def request_stop(self, user_id: str, run_id: str) -> bool:
-        return await self._do("request_stop", lambda: self.inner.request_stop(user_id, run_id))
+    async def notify(self, user_id: str, run_id: str, notice: Notice) -> bool:
+        return await self._do("notify", lambda: self.inner.notify(user_id, run_id, notice))
 
     async def renew(self, leases: Sequence[Lease], lease_seconds: float) -> Sequence[Lease]:
         return await self._do("renew", lambda: self.inner.renew(leases, lease_seconds))
@@ -267,8 +268,10 @@ class TroubledLog:
     def follow(self, user_id: str, run_id: str, wake: Callable[[int], None]) -> Callable[[], None]:
         return self.inner.follow(user_id, run_id, wake)
 
-    def follow_stops(self, owner: str, stop: Callable[[str, str], None]) -> Callable[[], None]:
-        return self.inner.follow_stops(owner, stop)
+    def follow_notices(
+        self, owner: str, tell: Callable[[str, str, Notice], None]
+    ) -> Callable[[], None]:
+        return self.inner.follow_notices(owner, tell)
 
     async def aclose(self) -> None:
         await self.inner.aclose()

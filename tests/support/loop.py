@@ -3,9 +3,16 @@
 import asyncio
 import selectors
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
+
+#: Seconds of virtual time in which every test ends. An endpoint over a log that others may use
+#: looks after its leases for ever, and with it no loop ever comes to a standstill.
+LIFETIME: Final = 1e7
+
+#: Those that see to it.
+UPKEEP: Final = tuple(f"agent_messaging {task}" for task in ("leases", "recovery", "watchers"))
 
 
 class _Selector(selectors.DefaultSelector):
@@ -21,6 +28,8 @@ class _Selector(selectors.DefaultSelector):
             if timeout is None:
                 raise AssertionError("deadlock: every task waits, and no timer is set")
             self.now += max(timeout, 0.0)
+            if self.now > LIFETIME:
+                raise AssertionError("it hangs: nothing happens any more but what recurs")
         return ready
 
 
@@ -42,5 +51,9 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 def tasks_left() -> list[asyncio.Task[Any]]:
-    """The tasks of the running loop beside the current one."""
-    return [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    """The tasks of the running loop beside the current one, and an open endpoint's upkeep."""
+    return [
+        task
+        for task in asyncio.all_tasks()
+        if task is not asyncio.current_task() and task.get_name() not in UPKEEP
+    ]

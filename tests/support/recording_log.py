@@ -9,6 +9,7 @@ from agent_messaging import (
     Lease,
     LoggedEvent,
     MemoryEventLog,
+    Notice,
     RunRecord,
     TakenRun,
 )
@@ -85,13 +86,15 @@ class RecordingLog:
         self._note("follow", user_id, run_id)
         return self.inner.follow(user_id, run_id, wake)
 
-    async def request_stop(self, user_id: str, run_id: str) -> bool:
-        self._note("request_stop", user_id, run_id)
-        return await self.inner.request_stop(user_id, run_id)
+    async def notify(self, user_id: str, run_id: str, notice: Notice) -> bool:
+        self._note("notify", user_id, run_id, notice)
+        return await self.inner.notify(user_id, run_id, notice)
 
-    def follow_stops(self, owner: str, stop: Callable[[str, str], None]) -> Callable[[], None]:
-        self._note("follow_stops", owner)
-        return self.inner.follow_stops(owner, stop)
+    def follow_notices(
+        self, owner: str, tell: Callable[[str, str, Notice], None]
+    ) -> Callable[[], None]:
+        self._note("follow_notices", owner)
+        return self.inner.follow_notices(owner, tell)
 
     async def renew(self, leases: Sequence[Lease], lease_seconds: float) -> Sequence[Lease]:
         self._note("renew", tuple(leases), lease_seconds)

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar, cast
 
+from support.loop import LIFETIME
+
 T = TypeVar("T")
 
 #: A short while of virtual time, in seconds; sums of it are exact as floats.
@@ -28,6 +30,8 @@ class _Selector(selectors.DefaultSelector):
             if timeout is None:
                 raise AssertionError("deadlock: every task waits, and no timer is set")
             self.now += max(timeout, 0.0)
+            if self.now > LIFETIME:
+                raise AssertionError("it hangs: nothing happens any more but what recurs")
         return ready
 
 

@@ -1,6 +1,7 @@
 """What type checkers take for an event log, and what they know of its values; never run."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import assert_never, assert_type
 
 from agent_messaging import (
@@ -13,10 +14,12 @@ from agent_messaging import (
     LoggedEvent,
     MemoryEventLog,
     MessageType,
+    Notice,
     RunRecord,
     RunStatus,
     TakenRun,
 )
+from agent_messaging.eventlog.sqlite import Reason, SqliteEventLog, SqliteLogError
 
 
 class DerivesNothing:
@@ -51,10 +54,12 @@ class DerivesNothing:
     def follow(self, user_id: str, run_id: str, wake: Callable[[int], None]) -> Callable[[], None]:
         return print
 
-    async def request_stop(self, user_id: str, run_id: str) -> bool:
+    async def notify(self, user_id: str, run_id: str, notice: Notice) -> bool:
         return False
 
-    def follow_stops(self, owner: str, stop: Callable[[str, str], None]) -> Callable[[], None]:
+    def follow_notices(
+        self, owner: str, tell: Callable[[str, str, Notice], None]
+    ) -> Callable[[], None]:
         return print
 
     async def renew(self, leases: Sequence[Lease], lease_seconds: float) -> list[Lease]:
@@ -96,8 +101,8 @@ class CannotForget:
     find_run = DerivesNothing.find_run
     runs = DerivesNothing.runs
     follow = DerivesNothing.follow
-    request_stop = DerivesNothing.request_stop
-    follow_stops = DerivesNothing.follow_stops
+    notify = DerivesNothing.notify
+    follow_notices = DerivesNothing.follow_notices
     renew = DerivesNothing.renew
     take_expired = DerivesNothing.take_expired
     aclose = DerivesNothing.aclose
@@ -130,8 +135,8 @@ async def what_a_log_gives(log: EventLog, lease: Lease) -> None:
     assert_type(await log.read("u1", "r1", after=0, limit=10), EventPage | None)
     assert_type(log.append(lease, ()), Awaitable[None])
     assert_type(log.follow("u1", "r1", print), Callable[[], None])
-    assert_type(log.follow_stops("o", print), Callable[[], None])
-    assert_type(await log.request_stop("u1", "r1"), bool)
+    assert_type(log.follow_notices("o", print), Callable[[], None])
+    assert_type(await log.notify("u1", "r1", "stop"), bool)
     assert_type(await log.renew([lease], 30), Sequence[Lease])
     assert_type(await log.take_expired("o", 30, limit=10), Sequence[TakenRun])
     assert_type(await log.forget("u1"), None)
@@ -197,3 +202,40 @@ def the_memory_log_is_bounded_by_name() -> None:
     MemoryEventLog(10)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     MemoryEventLog(runs=None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     MemoryEventLog(events=1.5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def a_log_in_a_file_is_an_event_log(path: Path) -> None:
+    log: EventLog = SqliteEventLog(path)
+    await log.aclose()
+    async with SqliteEventLog(
+        "events.db",
+        durability="power",
+        runs_per_user=1,
+        events_per_user=1,
+        keep_seconds=0.5,
+        claim_seconds=1,
+        max_bytes=None,
+        waiting_calls=1,
+        busy_seconds=0.5,
+        poll_seconds=0.5,
+        clock=lambda: 0.0,
+    ) as opened:
+        assert_type(opened, SqliteEventLog)
+    SqliteEventLog(path, durability="paper")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    SqliteEventLog(path, "power")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+def a_log_in_a_file_says_what_is_the_matter(error: SqliteLogError) -> str:
+    assert_type(error.message, str)
+    assert_type(error.reason, Reason)
+    match error.reason:
+        case "locked" | "full" | "read_only":
+            return "reading goes on"
+        case "corrupt" | "newer_schema" | "foreign" | "io":
+            return "nothing goes on"
+        case _:
+            assert_never(error.reason)
+
+
+def what_a_log_in_a_file_says_stays(error: SqliteLogError) -> None:
+    error.reason = "io"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]

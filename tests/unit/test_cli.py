@@ -17,6 +17,7 @@ import pytest
 
 from agent_messaging import Limits
 from agent_messaging._cli import main
+from agent_messaging._cli_run import complete
 from support.commands import AGENTS, HELLO, Result, run_command
 
 
@@ -145,6 +146,15 @@ def test_an_agent_can_end_the_program_and_every_run_has_its_terminal_event(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_what_ends_the_program_just_as_all_is_done_is_heeded() -> None:
+    async def done() -> None:
+        asyncio.get_running_loop().call_soon(sys.exit, 7)
+
+    with pytest.raises(SystemExit) as caught:
+        complete(done())
+    assert caught.value.code == 7
+
+
 def test_an_agent_that_cancels_the_host_is_not_taken_for_ctrl_c() -> None:
     with pytest.raises(asyncio.CancelledError):
         run_command(agent="cancels_the_host", given=HELLO + HELLO)
@@ -254,7 +264,7 @@ def test_the_help_names_every_exit_code(capsys: pytest.CaptureFixture[str]) -> N
         main(["run", "--help"])
     assert caught.value.code == 0
     table = capsys.readouterr().out.partition("exit codes:\n")[2].partition("\n\n")[0]
-    assert [line.split()[0] for line in table.splitlines()] == ["0", "1", "2", "130", "143"]
+    assert [line.split()[0] for line in table.splitlines()] == ["0", "1", "2", "3", "130", "143"]
 
 
 def test_the_module_runs_as_the_command_does(

@@ -7,8 +7,8 @@ from contextlib import suppress
 import pytest
 
 from agent_messaging import AgentLike, ConfigurationError, Limits, Run
-from agent_messaging._cli import Host
-from agent_messaging._cli_streams import StopError
+from agent_messaging._cli_exit import StopError
+from agent_messaging._cli_host import Host
 from agent_messaging._demo import demo
 from support import Json, run, tasks_left
 from support.commands import Console, at_console
@@ -145,7 +145,7 @@ def test_the_demonstration_waits_when_it_is_told_to() -> None:
         if frame["type"] == "tool_completed"
     ]
     assert tools[1:] == [("wait", 90), ("calculate", 42)]
-    assert ended == 90
+    assert ended == pytest.approx(90)
 
 
 # Its pace.
@@ -287,7 +287,7 @@ def test_at_the_end_of_the_input_what_was_accepted_is_finished() -> None:
         return console, asyncio.get_running_loop().time()
 
     console, ended = run(scenario())
-    assert ended == 7200
+    assert ended == pytest.approx(7200)
     assert console.summary.count("agent_completed") == 3
     assert console.summary[-1] == "agent_completed"
     assert "heartbeat" not in console.summary

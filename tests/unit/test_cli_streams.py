@@ -14,8 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_messaging._cli import HINT, main
-from agent_messaging._cli_streams import BlockingCalls, Lines, StopError, read_chunk, write_line
+from agent_messaging._cli import main
+from agent_messaging._cli_exit import StopError
+from agent_messaging._cli_run import HINT
+from agent_messaging._cli_streams import BlockingCalls, Lines, Output, read_chunk, write_line
 from support.commands import HELLO, Result, run_command, standard_input
 
 # Streams that are closed, broken or slow.
@@ -202,3 +204,19 @@ def test_of_a_line_that_is_too_long_no_more_than_that_is_kept() -> None:
         tracemalloc.stop()
     assert peak < 10 * len(chunk)
     assert list(lines.feed(b"\nnext\n")) == [b"x" * 1001, b"next"]
+
+
+def test_of_two_ways_to_end_the_first_counts() -> None:
+    async def scenario() -> None:
+        async def write(line: bytes) -> None:
+            """Takes everything."""
+
+        output = Output(str.encode, write)
+        output.check()
+        output.give_up(StopError(3))
+        output.give_up(StopError(1))
+        with pytest.raises(StopError) as caught:
+            output.check()
+        assert caught.value.code == 3
+
+    asyncio.run(scenario())

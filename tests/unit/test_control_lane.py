@@ -272,7 +272,9 @@ class Elsewhere:
             owner="another",
             lease_seconds=30,
         )
-        self._log.follow_stops("another", lambda user_id, run_id: self.stops.append(run_id))
+        self._log.follow_notices(
+            "another", lambda user_id, run_id, notice: self.stops.append(run_id)
+        )
         await self.emit(MessageType.AGENT_STARTED)
 
     async def emit(self, kind: MessageType) -> None:
@@ -345,7 +347,7 @@ def test_another_workers_run_that_is_forgotten_has_ended() -> None:
     run(main())
 
 
-@pytest.mark.parametrize("method", ["request_stop", "runs", "find_run"])
+@pytest.mark.parametrize("method", ["notify", "runs", "find_run"])
 def test_a_stop_that_the_log_cannot_see_through_is_answered_so(method: str) -> None:
     async def main() -> None:
         log = TroubledLog()

@@ -27,6 +27,7 @@ from agent_messaging import (
     compat,
 )
 from agent_messaging.dialects.native import NativeDialect, NativeRunEncoder
+from agent_messaging.eventlog import redis_streams, sqlite
 from support import Recorder, decoded, pages, run
 
 _WIRE: Final = pages.page("reference/wire-protocol.md")
@@ -164,7 +165,12 @@ def test_the_python_reference_names_everything_public_once() -> None:
     public = {name: getattr(agent_messaging, name) for name in agent_messaging.__all__}
     aliases = [name for name, item in former.items() if any(item is one for one in public.values())]
     assert sorted(named) == sorted(
-        [*public, *(f"compat.{name}" for name in former if name not in aliases)]
+        [
+            *public,
+            *(f"compat.{name}" for name in former if name not in aliases),
+            *(f"eventlog.sqlite.{name}" for name in sqlite.__all__),
+            *(f"eventlog.redis_streams.{name}" for name in redis_streams.__all__),
+        ]
     )
     assert [name for name in aliases if f"`{name}`" not in page] == []
 

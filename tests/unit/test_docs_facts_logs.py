@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import logging
 import re
+import sqlite3
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,7 @@ from agent_messaging import (
     AgentLike,
     AgentMessageHandler,
     Endpoint,
+    Lease,
     Limits,
     MemoryEventLog,
     Message,
@@ -26,7 +28,10 @@ from agent_messaging import (
     WebSocketLike,
     compat,
 )
+from agent_messaging.eventlog.redis_streams import RedisStreamsEventLog
+from agent_messaging.eventlog.sqlite import SqliteEventLog, SqliteLogError
 from support import Recorder, chat, pages, run
+from support.redis_logs import FaultyClient, fake_client
 
 _SOURCE: Final = Path(agent_messaging.__file__).parent
 _PAGE: Final = pages.page("how-to/statistics-and-logs.md")
@@ -97,13 +102,15 @@ def _stored(name: str) -> str:
 
 
 def test_the_levels_and_fields_of_the_log_events_are_those_of_the_source(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     plain = logging.makeLogRecord({}).__dict__.keys() | {"event", "message", "asctime"}
 
     with caplog.at_level(logging.DEBUG, logger="agent_messaging"):
         run(everything_that_handlers_log())
         run(everything_that_endpoints_log())
+        run(everything_that_logs_log())
+        asyncio.run(everything_that_a_log_on_disk_logs(tmp_path / "log.db"))
 
     logged: dict[Event, set[str]] = {}
     levels: dict[Event, set[str]] = {}
@@ -115,6 +122,15 @@ def test_the_levels_and_fields_of_the_log_events_are_those_of_the_source(
     assert logged == {event: fields for event, (_, fields) in documented().items()}
     for event, (text, _) in documented().items():
         assert {level for level in levels[event] if level not in text} == set(), event
+
+
+async def everything_that_a_log_on_disk_logs(path: Path) -> None:
+    async with SqliteEventLog(path, busy_seconds=0.02) as log:
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(SqliteLogError):
+                await log.forget("ann")
+        await log.forget("ann")
 
 
 class _Former:
@@ -219,12 +235,32 @@ async def everything_that_endpoints_log() -> None:
         await session.receive('{"type": "stop_agent", "payload": {"thread_id": "t-1"}}')
         await asyncio.sleep(2.0)
         await endpoint.open("eve", Recorder(fails_at=1))
+        await log.claim(
+            Lease("ada", "left", "token"),
+            thread_id="t",
+            message_id="m",
+            digest="",
+            owner="gone",
+            lease_seconds=0,
+        )
+        await endpoint.recover()
+        await session.receive('{"type": "resume", "payload": {"after": {"left": 9}}}')
         another = await endpoint.open("bob", Recorder())
         await another.receive('{"type": "chat", "payload": {"text": "forget"}}')
         await asyncio.sleep(2.0)
         await another.receive('{"type": "chat", "payload": {"text": "close"}}')
         await asyncio.sleep(2.0)
     may_end.set()
+
+
+async def everything_that_logs_log() -> None:
+    async with fake_client() as client:
+        faulty = FaultyClient(client)
+        faulty.error = ConnectionError()
+        log = RedisStreamsEventLog(faulty)
+        log.follow("ada", "run", lambda last_seq: None)
+        await asyncio.sleep(1.0)
+        await log.aclose()
 
 
 async def _nothing() -> AsyncGenerator[str, None]:

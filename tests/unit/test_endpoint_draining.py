@@ -40,8 +40,10 @@ def test_from_the_call_on_new_messages_are_refused_and_nothing_else_is() -> None
     async def main() -> None:
         async with Site() as site:
             client = await begin(site, 5)
+            was_draining = site.endpoint.is_draining
             site.endpoint.start_draining()
             site.endpoint.start_draining()
+            assert (was_draining, site.endpoint.is_draining) == (False, True)
             await client.chat("answer", "new")
             await client.chat("work 5", "a", "t")
             await client.send("ping")

@@ -345,7 +345,7 @@ def test_ten_thousand_threads_of_one_user_leave_nothing_behind() -> None:
             await settle()
             user: Any = client.session.user
             assert (user.threads, user.runs, user.places) == ({}, {}, 0)
-            assert not client.session.delivery.has_watches
+            assert not client.session.delivery.watches
 
     run(main())
 

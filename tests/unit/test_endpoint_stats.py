@@ -26,6 +26,7 @@ ZERO: Final[dict[str, object]] = {
     "slow_consumers": 0,
     "agents_abandoned": 0,
     "agents_abandoned_alive": 0,
+    "runs_recovered": 0,
     "undelivered_events": 0,
 }
 

@@ -18,7 +18,8 @@ SOURCES = {
 
 #: The rooms from the ground up: each may import those on the lines above its own, and no others.
 ROOMS = (
-    ("_buckets", "_limits", "_log", "_records", "_timeouts", "dialects", "eventlog"),
+    ("_buckets", "_deadlines", "_json_encoder", "_limits", "_log", "_records", "_timeouts"),
+    ("dialects", "eventlog"),
     ("_errors",),
     ("_checks", "_ids", "_messages"),
     ("_events", "eventlog.protocol"),
@@ -34,27 +35,64 @@ ROOMS = (
     ("_endpoint_stats", "_log_access", "_policies", "_session_end", "_tasks"),
     ("_services", "_users"),
     ("_journal", "_watch"),
-    ("_active_run", "_delivery"),
+    ("_active_run", "_delivery", "_recovery"),
     ("_session",),
-    ("_control", "_stream"),
+    ("_control", "_stream", "_upkeep"),
     ("_intake",),
     ("_endpoint",),
     ("",),  # the package root
-    ("compat",),
-    ("_cli_streams", "_cli_text", "_demo"),
+    # From here: what is loaded only where it is asked for.
+    (
+        "compat",
+        "eventlog._redis_client",
+        "eventlog._redis_keys",
+        "eventlog._redis_scripts",
+        "eventlog._sqlite_errors",
+        "eventlog._sqlite_followers",
+        "eventlog._sqlite_rows",
+        "eventlog._sqlite_schema",
+    ),
+    ("eventlog._redis_answers", "eventlog._sqlite_file", "eventlog._sqlite_rows"),
+    ("eventlog._redis_calls", "eventlog._sqlite_store"),
+    ("eventlog._redis_readers", "eventlog._sqlite_news", "eventlog._sqlite_retention"),
+    ("eventlog.redis_streams", "eventlog._sqlite_reader", "eventlog._sqlite_thread"),
+    ("eventlog.sqlite",),
+    ("_cli_arguments", "_cli_exit", "_cli_text", "_demo"),
+    ("_cli_agent", "_cli_file", "_cli_log_text", "_cli_streams"),
+    ("_cli_host", "_cli_log"),
+    ("_cli_run",),
     ("_cli",),
     ("__main__",),
 )
 
 #: Where the machine may be reached for, and why.
 EXEMPT = {
-    "_cli": "the command line is a host: it runs a loop, minds signals and loads an agent",
+    "eventlog._sqlite_file": "the file of a log: opened by SQLite, and looked at",
+    "eventlog._sqlite_reader": "the same file, read from outside",
+    "eventlog._sqlite_thread": "the one thread that works on it",
+    "eventlog.sqlite": "a path is taken, and the thread answers into the loop",
+    "_cli_agent": "the command line imports an agent, and shows its tracebacks",
+    "_cli_arguments": "a command has arguments, and prints its version",
+    "_cli_exit": "its standard error, and the numbers of signals for its exit codes",
+    "_cli_file": "a file is looked for before SQLite opens it",
+    "_cli_log": "its standard output, and whether that is a terminal",
+    "_cli_run": "it is a host: it runs a loop, and minds signals",
     "_cli_streams": "its stdin and stdout, which only threads can read and write",
     "__main__": "what runs the command line",
 }
 
 #: Where one facility alone is named, and why.
 ONE_FACILITY = {
+    # What a log in a file says in its own words, its tables, and what is asked of them.
+    **dict.fromkeys(
+        (
+            "eventlog._sqlite_errors",
+            "eventlog._sqlite_news",
+            "eventlog._sqlite_schema",
+            "eventlog._sqlite_store",
+        ),
+        "sqlite3",
+    ),
     # A stream may be dropped in any thread; what that means is for its loop to do.
     "_stream": "call_soon_threadsafe",
 }

@@ -266,17 +266,18 @@ def test_the_largest_numbers_that_are_taken_do_no_harm() -> None:
     assert resumed["payload"] == {"runs": []}
 
 
-def test_a_cursor_beyond_the_end_of_a_run_brings_nothing() -> None:
+def test_a_cursor_beyond_the_end_of_a_run_brings_the_run_again() -> None:
     async def main() -> list[Json]:
         async with Site(limits=NO_RATES) as site:
             client = await site.connect()
             await client.chat("answer", "m")
             await client.send("resume", {"after": {site.run_id("m"): int("9" * 128)}})
-            return client.frames[-1:]
+            return client.frames[-3:]
 
-    [resumed] = run(main())
+    resumed, *events = run(main())
     [told] = resumed["payload"]["runs"]
-    assert (told["from_seq"], told["to_seq"], told["evicted"]) == (3, 2, False)
+    assert (told["from_seq"], told["to_seq"], told["evicted"]) == (1, 2, True)
+    assert [event["seq"] for event in events] == [1, 2]
 
 
 def test_keys_of_the_envelope_within_a_payload_change_nothing() -> None:
@@ -468,7 +469,7 @@ def test_a_stop_of_a_client_that_is_gone_waits_for_no_other_workers_run() -> Non
     async def main() -> None:
         log = TroubledLog()
         await claimed_elsewhere(log.inner, "r")
-        log.always("request_stop", takes(5.0))
+        log.always("notify", takes(5.0))
         async with site_on(log) as site:
             client = await site.connect()
             stopping = asyncio.create_task(

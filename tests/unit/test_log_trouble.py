@@ -435,7 +435,7 @@ def test_a_session_that_cannot_read_is_told_and_the_others_go_on(act: Act) -> No
         ("runs", "resume", {"thread_id": "t1"}),
         ("find_run", "resume", {"after": {"r1": 0}}),
         ("runs", "stop_agent", {"thread_id": "t1"}),
-        ("request_stop", "stop_agent", {"run_id": "r1"}),
+        ("notify", "stop_agent", {"run_id": "r1"}),
     ],
 )
 def test_what_the_log_cannot_tell_is_refused_and_the_session_goes_on(
@@ -460,14 +460,14 @@ def test_what_the_log_cannot_tell_is_refused_and_the_session_goes_on(
     run(main())
 
 
-@pytest.mark.parametrize("method", ["runs", "find_run", "request_stop"])
+@pytest.mark.parametrize("method", ["runs", "find_run", "notify"])
 def test_the_control_lane_asks_again(method: str) -> None:
     async def main() -> None:
         log = TroubledLog()
         log.plan(method, fails(), fails())
         async with site_on(log) as site:
             client = await site.connect()
-            if method == "request_stop":
+            if method == "notify":
                 await client.stop(run_id="r1")
                 assert await client.heard() == "stopped nothing"
             else:
@@ -601,7 +601,7 @@ def test_a_run_whose_events_are_all_gone_is_told_and_watched_no_more() -> None:
             # A retry of its message is answered with what there is.
             await late.chat("say 2", "m1")
             assert await late.heard() == "resumed m1 5-4 completed evicted"
-            assert not late.session.delivery.has_watches
+            assert not late.session.delivery.watches
 
     run(main())
 
@@ -621,7 +621,7 @@ def test_a_run_that_is_evicted_between_two_reads_is_told() -> None:
             heard = await late.heard()
             assert heard.count("m1 response_chunk") == 63
             assert heard.endswith("m1 response_chunk 62, resumed m1 103-102 completed evicted")
-            assert not late.session.delivery.has_watches
+            assert not late.session.delivery.watches
 
     run(main())
 
@@ -644,7 +644,7 @@ def test_a_user_who_is_forgotten_in_the_log_is_told_so_and_nothing_more(is_runni
             status = "running evicted" if is_running else "completed evicted"
             seqs = "2-1" if is_running else "65-64"
             assert await late.heard() == f"resumed m1 {seqs} {status}"
-            assert not late.session.delivery.has_watches
+            assert not late.session.delivery.watches
             await asyncio.sleep(10.0)
             assert await late.heard() == ""
             await late.send("ping")
@@ -686,21 +686,30 @@ def backwards(page: EventPage, after: int) -> EventPage:
     return page if after < 2 else page._replace(events=(), last_seq=1, status="running")
 
 
+def replaced(page: EventPage, after: int) -> EventPage:
+    """It has lost what was sent last, and another owner has ended the run in its place."""
+    return page if after < 2 else page._replace(events=(), last_seq=after, status="failed")
+
+
 async def leisurely(run: Run) -> None:
     for number in range(4):
         await run.chunk(str(number))
         await asyncio.sleep(1.0)
 
 
-def test_a_log_that_went_backwards_is_not_read_over_and_over() -> None:
+@pytest.mark.parametrize("lie", [backwards, replaced])
+def test_a_log_that_goes_backwards_ends_the_sessions_that_watch(
+    lie: Callable[[EventPage, int], EventPage],
+) -> None:
     async def main() -> None:
-        log = Liar(backwards)
+        log = Liar(lie)
         async with over(cast("EventLog", log), leisurely) as site:
             client = await site.connect()
             await client.chat("go", "m1", "t1")
             await asyncio.sleep(10.0)
-            await client.send("ping")
-            assert await client.heard() == "m1 started, m1 response_chunk 0, pong"
+            heard = "m1 started, m1 response_chunk 0, error log_unavailable"
+            assert await client.heard() == heard
+            assert client.ended() == "log_unavailable"
 
     run(main())
 

@@ -72,10 +72,10 @@ def test_those_who_follow_no_more_are_not_kept() -> None:
         await trial.claim("run")
         for _ in range(100):
             log.follow("ann", "run", lambda seq: None)()
-            log.follow_stops("owner", lambda user_id, run_id: None)()
+            log.follow_notices("owner", lambda user_id, run_id, notice: None)()
         store = log._store  # pyright: ignore[reportPrivateUsage]
         assert store.users["ann"].runs["run"].followers == ()
-        assert log._stops == {}  # pyright: ignore[reportPrivateUsage]
+        assert log._listeners == {}  # pyright: ignore[reportPrivateUsage]
 
     run(main())
 

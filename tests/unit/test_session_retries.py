@@ -234,7 +234,7 @@ def test_a_retry_of_a_run_that_is_evicted_is_told_so_and_does_not_run_again() ->
             await client.heard()
             await client.chat("say 3", "a", "t")
             assert await client.heard() == "resumed a 6-5 completed evicted"
-            assert not client.session.delivery.has_watches
+            assert not client.session.delivery.watches
             await client.chat("other", "a", "t")
             assert await client.heard() == "error message_id_conflict a"
             assert site.endpoint.stats()["runs_accepted"] == 2

@@ -155,6 +155,28 @@ def test_whoever_wants_to_see_the_end_does_so_in_the_place_of_the_log() -> None:
     run(main())
 
 
+def test_a_task_that_leaves_tells_nobody_of_its_end_but_those_who_wait_for_it() -> None:
+    async def main() -> None:
+        tasks = Tasks()
+        seen: list[object] = []
+
+        async def leaves() -> str:
+            await asyncio.sleep(1.0)
+            tasks.leave(task, seen.append)
+            return "done"
+
+        task = tasks.spawn(leaves(), "a", done=seen.append)
+        tasks.leave(None, seen.append)  # one that began before it was known
+        assert len(tasks) == 1
+        await tasks.join(60.0)
+        assert now() == 1.0
+        assert len(tasks) == 0
+        assert await task == "done"
+        assert seen == []
+
+    run(main())
+
+
 class EndedTask:
     """What a loop that starts tasks at once makes of work that waits for nothing."""
 

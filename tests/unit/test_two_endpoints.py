@@ -51,7 +51,7 @@ def test_a_run_may_be_resumed_at_the_other() -> None:
             await asyncio.sleep(10.0)
             assert told(there, sites[0]) == ["resumed m1 1-1 running", "m1 started", "m1 completed"]
             assert sites[1].endpoint.stats()["runs_accepted"] == 0
-            assert not there.session.delivery.has_watches
+            assert not there.session.delivery.watches
 
     run(main())
 
@@ -235,7 +235,7 @@ def test_a_stop_of_a_run_whose_owner_is_gone_holds_up_nothing_and_ends_with_the_
     run(main())
 
 
-@pytest.mark.parametrize("method", ["runs", "request_stop"])
+@pytest.mark.parametrize("method", ["runs", "notify"])
 def test_a_session_that_ends_while_the_log_is_asked_for_a_stop_waits_for_nothing(
     method: str,
 ) -> None:

@@ -64,4 +64,5 @@ def until_stopped(endpoint: Endpoint) -> Generator[None]:
 
 
 def _say(fields: dict[str, object]) -> None:
-    print(json.dumps(fields), flush=True)
+    # In one write: several workers may have the same output.
+    print(f"{json.dumps(fields)}\n", end="", flush=True)

@@ -5,11 +5,12 @@ import re
 from collections.abc import Callable, Mapping
 from json.encoder import encode_basestring_ascii
 from math import isfinite
-from typing import Final, Protocol, cast, final
+from typing import Final, cast, final
 
 from typing_extensions import Buffer
 
 from agent_messaging._errors import ErrorCode, PayloadError, RemoteError
+from agent_messaging._json_encoder import json_encoder
 from agent_messaging._limits import DEFAULT_LIMITS, Limits, is_id
 from agent_messaging._messages import Message, MessageType
 
@@ -67,7 +68,7 @@ class NativeDialect:
         self._suspect = None if loads is None else _suspect(limits.number_length)
         self._loads = loads or _json_loads(limits.number_length)
         self._has_own_dumps = dumps is not None
-        self._dumps = _json_dumps(default or _unknown) if dumps is None else _ascii(dumps)
+        self._dumps = json_encoder(default or _unknown) if dumps is None else _ascii(dumps)
 
     # In: frames to messages.
 
@@ -261,32 +262,6 @@ def _json_loads(number_length: int) -> Callable[[str], object]:
         return decoder.decode(text)
 
     return loads
-
-
-class _CEncoder(Protocol):
-    def __call__(self, value: object, indent_level: int, /) -> tuple[str, ...]: ...
-
-
-def _json_dumps(default: Callable[[object], object]) -> Callable[[object], str]:
-    """The C encoder set up once, where the interpreter has it as we know it."""
-    public = json.JSONEncoder(allow_nan=False, separators=(",", ":"), default=default).encode
-    make = cast("Callable[..., _CEncoder] | None", getattr(json.encoder, "c_make_encoder", None))
-    if make is None:
-        return public
-    probe: object = {"text": 'a"\u00e9', "list": [1, 1.5, None, True], "empty": {}}
-    try:
-        # No markers: a cycle then ends as RecursionError, which is caught like any other.
-        encoder = make(None, default, encode_basestring_ascii, None, ":", ",", False, False, False)
-        # The function is undocumented: one that works differently is not used.
-        if "".join(encoder(probe, 0)) != public(probe):
-            return public
-    except Exception:  # noqa: BLE001 - whatever it does, it is not the function that we know
-        return public
-
-    def encode(value: object) -> str:
-        return "".join(encoder(value, 0))
-
-    return encode
 
 
 def _ascii(dumps: Callable[[object], str | bytes]) -> Callable[[object], str]:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice, takewhile
 from typing import Final, final
 
-from agent_messaging._checks import check_seconds
+from agent_messaging._checks import check_bound, check_seconds
 from agent_messaging._errors import ConfigurationError, EventLogError, LeaseLost
 from agent_messaging._ids import new_id
 from agent_messaging._messages import MessageType
@@ -17,6 +17,7 @@ from agent_messaging.eventlog.protocol import (
     EventPage,
     Lease,
     LoggedEvent,
+    Notice,
     RunRecord,
     TakenRun,
 )
@@ -67,7 +68,7 @@ class MemoryEventLog:
         "_is_closed",
         "_leased",
         "_leases",
-        "_stops",
+        "_listeners",
         "_store",
     )
 
@@ -87,16 +88,16 @@ class MemoryEventLog:
     ) -> None:
         self._store = RunStore(
             Bounds(
-                runs=_checked("runs_per_user", runs_per_user),
-                events=_checked("events_per_user", events_per_user),
-                bytes=_checked("bytes_per_user", bytes_per_user),
-                claims=_checked("claims_per_user", claims_per_user),
+                runs=check_bound("runs_per_user", runs_per_user),
+                events=check_bound("events_per_user", events_per_user),
+                bytes=check_bound("bytes_per_user", bytes_per_user),
+                claims=check_bound("claims_per_user", claims_per_user),
             ),
             Bounds(
-                runs=_checked("runs", runs),
-                events=_checked("events", events),
-                bytes=_checked("bytes", bytes),
-                claims=_checked("claims", claims),
+                runs=check_bound("runs", runs),
+                events=check_bound("events", events),
+                bytes=check_bound("bytes", bytes),
+                claims=check_bound("claims", claims),
             ),
         )
         check_seconds("claim_seconds", claim_seconds)
@@ -107,7 +108,7 @@ class MemoryEventLog:
         self._leases: dict[Lease, Run] = {}
         #: The same by the length of those leases: ordered sets, in the order in which they expire.
         self._leased: dict[float, OrderedDict[Run, None]] = {}
-        self._stops: dict[str, dict[object, Callable[[str, str], None]]] = {}
+        self._listeners: dict[str, dict[object, Callable[[str, str, Notice], None]]] = {}
 
     # Claims.
 
@@ -247,28 +248,30 @@ class MemoryEventLog:
         run = self._find(user_id, run_id)
         return _nothing if run is None else run.follow(wake)
 
-    # Stop requests.
+    # Notices.
 
-    async def request_stop(self, user_id: str, run_id: str) -> bool:
-        """Tell the owner of a run to stop it; whether there is such a run that has not ended."""
+    async def notify(self, user_id: str, run_id: str, notice: Notice) -> bool:
+        """Tell the owner of a run something; whether there is such a run that has not ended."""
         run = self._find(user_id, run_id)
         if run is None or run.is_ended:
             return False
-        for stop in tuple(self._stops.get(run.owner, {}).values()):
-            stop(user_id, run_id)
+        for tell in tuple(self._listeners.get(run.owner, {}).values()):
+            tell(user_id, run_id, notice)
         return True
 
-    def follow_stops(self, owner: str, stop: Callable[[str, str], None]) -> Callable[[], None]:
-        """Have ``stop`` called for each stop requested of the owner's runs: user id, run id."""
+    def follow_notices(
+        self, owner: str, tell: Callable[[str, str, Notice], None]
+    ) -> Callable[[], None]:
+        """Have ``tell`` called for each notice of the owner's runs: user id, run id, notice."""
         self._check_open()
         key = object()
-        self._stops.setdefault(owner, {})[key] = stop
+        self._listeners.setdefault(owner, {})[key] = tell
 
         def unfollow() -> None:
-            stops = self._stops.get(owner, {})
-            stops.pop(key, None)
-            if not stops:
-                self._stops.pop(owner, None)
+            listeners = self._listeners.get(owner, {})
+            listeners.pop(key, None)
+            if not listeners:
+                self._listeners.pop(owner, None)
 
         return unfollow
 
@@ -348,7 +351,7 @@ class MemoryEventLog:
         self._store.clear()
         self._leases.clear()
         self._leased.clear()
-        self._stops.clear()
+        self._listeners.clear()
 
     # What the methods share.
 
@@ -373,9 +376,3 @@ class MemoryEventLog:
 
 def _nothing() -> None:
     """What is to be undone for a run that is unknown."""
-
-
-def _checked(name: str, bound: object) -> int:
-    if type(bound) is not int or bound < 1:
-        raise ConfigurationError(f"{name} must be a positive integer, not {bound!r}")
-    return bound

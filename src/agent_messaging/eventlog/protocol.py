@@ -1,4 +1,4 @@
-"""What an event log promises: claims, fenced appends, reads, wake-ups, stop requests, leases."""
+"""What an event log promises: claims, fenced appends, reads, wake-ups, notices, leases."""
 
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias, cast, final
@@ -8,10 +8,12 @@ from agent_messaging._records import record
 
 __all__ = [
     "APPENDED",
+    "ENDED",
     "EventLog",
     "EventPage",
     "Lease",
     "LoggedEvent",
+    "Notice",
     "RunRecord",
     "RunStatus",
     "TakenRun",
@@ -20,7 +22,11 @@ __all__ = [
 #: Where a run is, as its last event says; ``queued`` before its first.
 RunStatus: TypeAlias = Literal["queued", "running", "completed", "failed", "cancelled"]
 
-_ENDED: Final = ("completed", "failed", "cancelled")
+#: What a run's owner may be told by others: to stop it, or that sessions elsewhere watch it.
+Notice: TypeAlias = Literal["stop", "watched"]
+
+#: The statuses of runs whose terminal event was appended.
+ENDED: Final = ("completed", "failed", "cancelled")
 
 
 @final
@@ -66,7 +72,7 @@ class RunRecord:
     @property
     def is_ended(self) -> bool:
         """Whether its terminal event was appended."""
-        return self.status in _ENDED
+        return self.status in ENDED
 
 
 @final
@@ -106,7 +112,7 @@ class EventPage(NamedTuple):
     @property
     def is_ended(self) -> bool:
         """Whether the last event is the run's terminal event."""
-        return self.status in _ENDED
+        return self.status in ENDED
 
 
 class _Appended:
@@ -162,8 +168,9 @@ class EventLog(Protocol):
         A coroutine function will do. A log that is done at once may return `APPENDED`. Calls for
         one run are not made while another is under way.
 
-        The very events that the run ends with already are a retry, and no error; nor is it one to
-        append none. A lease that has expired is good until another owner takes the run.
+        The very events that the run ends with already are a retry, and no error, as long as any of
+        them is held; nor is it one to append none. A lease that has expired is good until another
+        owner takes the run.
 
         Raises:
             LeaseLost: the token is not the run's, the run is unknown or ended, or the events do
@@ -194,12 +201,21 @@ class EventLog(Protocol):
         """
         ...
 
-    async def request_stop(self, user_id: str, run_id: str) -> bool:
-        """Tell the owner of a run to stop it; whether there is such a run that has not ended."""
+    async def notify(self, user_id: str, run_id: str, notice: Notice) -> bool:
+        """Tell the owner of a run something; whether there is such a run that has not ended.
+
+        A notice is not kept: an owner that is gone, or does not listen, never hears of it.
+        """
         ...
 
-    def follow_stops(self, owner: str, stop: Callable[[str, str], None]) -> Callable[[], None]:
-        """Have ``stop`` called for each stop requested of the owner's runs: user id, run id."""
+    def follow_notices(
+        self, owner: str, tell: Callable[[str, str, Notice], None]
+    ) -> Callable[[], None]:
+        """Have ``tell`` called for each notice of the owner's runs: user id, run id, notice.
+
+        In the event loop, and soon, until what is returned is called; that may be called twice,
+        and after `aclose`. ``tell`` raises nothing.
+        """
         ...
 
     async def renew(self, leases: Sequence[Lease], lease_seconds: float) -> Sequence[Lease]:

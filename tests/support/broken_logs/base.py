@@ -8,6 +8,7 @@ from agent_messaging import (
     Lease,
     LoggedEvent,
     MemoryEventLog,
+    Notice,
     RunRecord,
     TakenRun,
 )
@@ -106,11 +107,13 @@ class BrokenLog:
     def follow(self, user_id: str, run_id: str, wake: Wake) -> Callable[[], None]:
         return self.log.follow(user_id, run_id, wake)
 
-    async def request_stop(self, user_id: str, run_id: str) -> bool:
-        return await self.log.request_stop(user_id, run_id)
+    async def notify(self, user_id: str, run_id: str, notice: Notice) -> bool:
+        return await self.log.notify(user_id, run_id, notice)
 
-    def follow_stops(self, owner: str, stop: Callable[[str, str], None]) -> Callable[[], None]:
-        return self.log.follow_stops(owner, stop)
+    def follow_notices(
+        self, owner: str, tell: Callable[[str, str, Notice], None]
+    ) -> Callable[[], None]:
+        return self.log.follow_notices(owner, tell)
 
     async def renew(self, leases: Sequence[Lease], lease_seconds: float) -> Sequence[Lease]:
         return await self.log.renew(leases, lease_seconds)

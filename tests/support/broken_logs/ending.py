@@ -3,7 +3,15 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
-from agent_messaging import EventLogError, EventPage, Lease, LoggedEvent, RunRecord, TakenRun
+from agent_messaging import (
+    EventLogError,
+    EventPage,
+    Lease,
+    LoggedEvent,
+    Notice,
+    RunRecord,
+    TakenRun,
+)
 from support.broken_logs.base import BrokenLog, Claim, Settings, Wake
 
 # Cancellation.
@@ -47,9 +55,9 @@ class RenewsBehindALock(_Locked):
 
 
 class StopsBehindALock(_Locked):
-    async def request_stop(self, user_id: str, run_id: str) -> bool:
+    async def notify(self, user_id: str, run_id: str, notice: Notice) -> bool:
         await self.enter()
-        is_known = await self.log.request_stop(user_id, run_id)
+        is_known = await self.log.notify(user_id, run_id, notice)
         self.lock.release()
         return is_known
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from agent_messaging import EventPage, Lease, LoggedEvent, RunRecord
+from agent_messaging import EventPage, Lease, LoggedEvent, Notice, RunRecord
 from support.broken_logs.base import BrokenLog, Claim, Settings
 
 # Isolation.
@@ -110,8 +110,8 @@ class SwallowsEventsOfForgottenRuns(_Forgotten):
 
 
 class StopsForgottenRuns(_Forgotten):
-    async def request_stop(self, user_id: str, run_id: str) -> bool:
-        return await self.log.request_stop(user_id, run_id) or user_id in self.forgotten
+    async def notify(self, user_id: str, run_id: str, notice: Notice) -> bool:
+        return await self.log.notify(user_id, run_id, notice) or user_id in self.forgotten
 
 
 class ForgetsOthersToo(BrokenLog):

@@ -1,9 +1,9 @@
-"""Logs that wake or stop the wrong ones, or nobody."""
+"""Logs that wake or tell the wrong ones, or nobody."""
 
 import asyncio
 from collections.abc import Callable, Sequence
 
-from agent_messaging import Lease, LoggedEvent, RunRecord, TakenRun
+from agent_messaging import Lease, LoggedEvent, Notice, RunRecord, TakenRun
 from support.broken_logs.base import BrokenLog, Claim, Settings, Wake, nothing
 
 # Followers.
@@ -108,15 +108,15 @@ class WakesFromTheNextTurnOn(BrokenLog):
         return unfollow
 
 
-# Stop requests.
+# Notices.
 
 
-class _Stops(BrokenLog):
+class _Tells(BrokenLog):
     """Tells owners itself; whom, the fault says."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self.stops: list[tuple[str, Callable[[str, str], None]]] = []
+        self.listeners: list[tuple[str, Callable[[str, str, Notice], None]]] = []
         self.owners: dict[tuple[str, str], str] = {}
 
     async def make(self, lease: Lease, claim: Claim) -> RunRecord:
@@ -136,67 +136,76 @@ class _Stops(BrokenLog):
         """Put the taker in the owner's place."""
         self.owners[run] = owner
 
-    def follow_stops(self, owner: str, stop: Callable[[str, str], None]) -> Callable[[], None]:
-        self.log.follow_stops(owner, stop)()
-        listener = owner, stop
-        self.stops.append(listener)
+    def follow_notices(
+        self, owner: str, tell: Callable[[str, str, Notice], None]
+    ) -> Callable[[], None]:
+        self.log.follow_notices(owner, tell)()
+        listener = owner, tell
+        self.listeners.append(listener)
 
         def unfollow() -> None:
-            if listener in self.stops:
-                self.stops.remove(listener)
+            if listener in self.listeners:
+                self.listeners.remove(listener)
 
         return unfollow
 
-    async def request_stop(self, user_id: str, run_id: str) -> bool:
-        if not await self.log.request_stop(user_id, run_id):
+    async def notify(self, user_id: str, run_id: str, notice: Notice) -> bool:
+        if not await self.log.notify(user_id, run_id, notice):
             return False
-        for stop in self.told(user_id, run_id):
-            stop(user_id, run_id)
+        for tell in self.told(user_id, run_id):
+            tell(user_id, run_id, notice)
         return True
 
-    def told(self, user_id: str, run_id: str) -> list[Callable[[str, str], None]]:
+    def told(self, user_id: str, run_id: str) -> list[Callable[[str, str, Notice], None]]:
         """Who is told."""
-        return [stop for owner, stop in self.stops if owner == self.owners[user_id, run_id]]
+        return [tell for owner, tell in self.listeners if owner == self.owners[user_id, run_id]]
 
 
-class StopsWhatHasNotStartedAlone(_Stops):
-    async def request_stop(self, user_id: str, run_id: str) -> bool:
+class StopsWhatHasNotStartedAlone(_Tells):
+    async def notify(self, user_id: str, run_id: str, notice: Notice) -> bool:
         record = await self.log.find_run(user_id, run_id)
         if record is not None and record.status == "running":
             return True
-        return await super().request_stop(user_id, run_id)
+        return await super().notify(user_id, run_id, notice)
 
 
-class TellsEveryOwner(_Stops):
-    def told(self, user_id: str, run_id: str) -> list[Callable[[str, str], None]]:
+class TellsOfStopsAlone(_Tells):
+    async def notify(self, user_id: str, run_id: str, notice: Notice) -> bool:
+        return await super().notify(user_id, run_id, "stop")
+
+
+class TellsEveryOwner(_Tells):
+    def told(self, user_id: str, run_id: str) -> list[Callable[[str, str, Notice], None]]:
         if self.lost:
             return super().told(user_id, run_id)
-        return [stop for _, stop in self.stops]
+        return [tell for _, tell in self.listeners]
 
 
-class DeniesRunsWithNobodyToTell(_Stops):
-    async def request_stop(self, user_id: str, run_id: str) -> bool:
-        return await super().request_stop(user_id, run_id) and bool(self.told(user_id, run_id))
+class DeniesRunsWithNobodyToTell(_Tells):
+    async def notify(self, user_id: str, run_id: str, notice: Notice) -> bool:
+        return await super().notify(user_id, run_id, notice) and bool(self.told(user_id, run_id))
 
 
 class AdmitsAnotherUsersRun(BrokenLog):
-    async def request_stop(self, user_id: str, run_id: str) -> bool:
-        known = await self.log.request_stop(user_id, run_id)
+    async def notify(self, user_id: str, run_id: str, notice: Notice) -> bool:
+        known = await self.log.notify(user_id, run_id, notice)
         return known or bool(self.others(user_id, run_id))
 
 
 class StopsWhatHasEnded(BrokenLog):
-    async def request_stop(self, user_id: str, run_id: str) -> bool:
-        known = await self.log.request_stop(user_id, run_id)
+    async def notify(self, user_id: str, run_id: str, notice: Notice) -> bool:
+        known = await self.log.notify(user_id, run_id, notice)
         return known or await self.log.find_run(user_id, run_id) is not None
 
 
-class KeepsTellingOfStops(BrokenLog):
-    def follow_stops(self, owner: str, stop: Callable[[str, str], None]) -> Callable[[], None]:
-        self.log.follow_stops(owner, stop)
+class KeepsTelling(BrokenLog):
+    def follow_notices(
+        self, owner: str, tell: Callable[[str, str, Notice], None]
+    ) -> Callable[[], None]:
+        self.log.follow_notices(owner, tell)
         return nothing
 
 
-class TellsTheOldOwner(_Stops):
+class TellsTheOldOwner(_Tells):
     def take(self, owner: str, run: tuple[str, str]) -> None:
         pass

@@ -11,6 +11,7 @@ from agent_messaging import (
     LoggedEvent,
     MemoryEventLog,
     MessageType,
+    Notice,
     RunRecord,
     TakenRun,
 )
@@ -73,11 +74,13 @@ class AuditedEventLog:
     def follow(self, user_id: str, run_id: str, wake: Callable[[int], None]) -> Callable[[], None]:
         return self._log.follow(user_id, run_id, wake)
 
-    async def request_stop(self, user_id: str, run_id: str) -> bool:
-        return await self._log.request_stop(user_id, run_id)
+    async def notify(self, user_id: str, run_id: str, notice: Notice) -> bool:
+        return await self._log.notify(user_id, run_id, notice)
 
-    def follow_stops(self, owner: str, stop: Callable[[str, str], None]) -> Callable[[], None]:
-        return self._log.follow_stops(owner, stop)
+    def follow_notices(
+        self, owner: str, tell: Callable[[str, str, Notice], None]
+    ) -> Callable[[], None]:
+        return self._log.follow_notices(owner, tell)
 
     async def renew(self, leases: Sequence[Lease], lease_seconds: float) -> Sequence[Lease]:
         return await self._log.renew(leases, lease_seconds)

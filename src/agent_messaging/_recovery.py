@@ -1,0 +1,81 @@
+"""The end of a run whose owner is gone."""
+
+import json
+from typing import Final, NamedTuple
+
+from agent_messaging._emitter import Clock
+from agent_messaging._errors import ErrorCode
+from agent_messaging._events import AgentFailed, AgentQueued, ToolCompleted, interrupted_tool
+from agent_messaging._messages import MessageType
+from agent_messaging.dialects.native import NativeDialect
+from agent_messaging.eventlog.protocol import EventLog, Lease, LoggedEvent, TakenRun
+
+__all__ = ["missing_events"]
+
+#: Events of one read.
+_PAGE: Final = 256
+
+
+async def missing_events(
+    log: EventLog, dialect: NativeDialect, clock: Clock, taken: TakenRun
+) -> tuple[LoggedEvent, ...]:
+    """What the owner of a run did not come to append: the ends of open tools, and of the run.
+
+    A run that has no events yet is said to have waited, which names its message. Durations go by
+    the times of the events, which another machine's clock may have told.
+
+    Raises:
+        EventLogError: the log cannot be read now.
+    """
+    lease, record = taken
+    past = await _past(log, lease, record.first_seq - 1, record.last_seq)
+    now = clock.wall()
+    ends: list[AgentQueued | ToolCompleted | AgentFailed] = [
+        interrupted_tool(tool_call_id, name, _milliseconds(since, now))
+        for tool_call_id, (name, since) in past.open_tools.items()
+    ]
+    if record.last_seq == 0:
+        # A client that sent the message knows nothing of the run, and would send it for ever.
+        ends.append(AgentQueued(message_id=record.message_id, position=1))
+    failure = AgentFailed(
+        code=ErrorCode.INTERRUPTED,
+        message="The agent was interrupted. Send the message again.",
+        retryable=True,
+        duration_ms=0 if past.started_at is None else _milliseconds(past.started_at, now),
+    )
+    return tuple(
+        LoggedEvent(event.type, dialect.encode_own(event.payload()), seq, now)
+        for seq, event in enumerate((*ends, failure), record.last_seq + 1)
+    )
+
+
+class _Past(NamedTuple):
+    """What a run's events tell: its open tools, oldest first, and when it started."""
+
+    open_tools: dict[str, tuple[str, float]]
+    started_at: float | None
+
+
+async def _past(log: EventLog, lease: Lease, cursor: int, last_seq: int) -> _Past:
+    open_tools: dict[str, tuple[str, float]] = {}
+    started_at: float | None = None
+    while cursor < last_seq:
+        page = await log.read(lease.user_id, lease.run_id, after=cursor, limit=_PAGE)
+        if page is None or not page.events:
+            break  # it was forgotten, or trimmed: an append will tell
+        for kind, payload, _, timestamp in page.events:
+            # A service that relays its events may leave out what the library's own ones have.
+            if kind is MessageType.TOOL_EXECUTING:
+                call = json.loads(payload)
+                tool_call_id = str(call.get("tool_call_id", ""))
+                open_tools[tool_call_id] = str(call.get("tool_name", "")), timestamp
+            elif kind is MessageType.TOOL_COMPLETED:
+                open_tools.pop(str(json.loads(payload).get("tool_call_id", "")), None)
+            elif kind is MessageType.AGENT_STARTED:
+                started_at = timestamp
+        cursor = page.events[-1].seq
+    return _Past(open_tools, started_at)
+
+
+def _milliseconds(since: float, now: float) -> int:
+    return max(int((now - since) * 1000), 0)

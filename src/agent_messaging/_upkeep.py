@@ -1,0 +1,153 @@
+"""What an endpoint sees to now and then: its leases, and the runs that others left."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final, final
+
+from agent_messaging._errors import EventLogError, LeaseLost, RemoteError
+from agent_messaging._log import log
+from agent_messaging._log_access import asked, tell_watched
+from agent_messaging._recovery import missing_events
+from agent_messaging._services import Services
+from agent_messaging._users import Users
+from agent_messaging.eventlog.protocol import TakenRun
+
+__all__ = ["Upkeep"]
+
+_logger: Final = logging.getLogger("agent_messaging.endpoint")
+
+#: Runs that are taken over at once: each is ended long before its new lease expires. And those
+#: that owners are told of at once.
+_BATCH: Final = 32
+
+#: How often in the time of a lease it is renewed: two renewals may fail.
+_RENEWALS: Final = 3
+
+
+@final
+class Upkeep:
+    """Renews the leases of an endpoint's runs, and ends the runs whose owners are gone.
+
+    Three tasks, so that no number of runs to be ended, or to be told of, keeps a lease from being
+    renewed. A log that cannot answer ends none of them.
+
+    Args:
+        services: the log, and what else the endpoint shares.
+        users: whose runs and sessions there are.
+        owner: as whom the endpoint claims.
+    """
+
+    __slots__ = ("_owner", "_services", "_tasks", "_users")
+
+    def __init__(self, services: Services, users: Users, owner: str) -> None:
+        self._services = services
+        self._users = users
+        self._owner = owner
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
+
+    def start(self) -> None:
+        """Begin; the first look at what others left is at once."""
+        tasks = self._services.tasks
+        self._tasks = (
+            tasks.spawn(self._now_and_then(self._keep), "leases"),
+            tasks.spawn(self._now_and_then(self._tell), "watchers"),
+            tasks.spawn(self._now_and_then(self._recover), "recovery"),
+        )
+        for task in self._tasks:
+            tasks.release(task)  # they do not end by themselves
+
+    async def stop(self) -> None:
+        """End; to be called when no run is left. A log that holds it up is waited for no longer."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._services.final_send_timeout)
+
+    async def _now_and_then(self, work: Callable[[], Awaitable[object]]) -> None:
+        while True:
+            with suppress(RemoteError):  # the log's trouble was logged, and may be over next time
+                await work()
+            await asyncio.sleep(self._services.lease_seconds / _RENEWALS)
+
+    # Leases, and watchers elsewhere.
+
+    async def _keep(self) -> None:
+        """Renew the leases."""
+        services = self._services
+        users = self._users.all()
+        runs = {run.lease: run for user in users for run in user.runs.values() if run.needs_lease}
+        if runs:
+            leases = tuple(runs)
+            lost = await asked(
+                lambda: services.log.renew(leases, services.lease_seconds), services.log_timeout
+            )
+            for lease in lost:
+                runs[lease].lose_lease()
+
+    async def _tell(self) -> None:
+        """Tell the owners of other runs that they are watched here."""
+        event_log, timeout = self._services.log, self._services.log_timeout
+        watched = [
+            (user.user_id, run_id)
+            for user in self._users.all()
+            for run_id in user.watched_elsewhere()
+        ]
+        for start in range(0, len(watched), _BATCH):
+            batch = watched[start : start + _BATCH]
+            await asyncio.gather(*(tell_watched(event_log, *each, timeout) for each in batch))
+
+    # What others left.
+
+    async def recover(self) -> int:
+        """End the runs whose leases have expired; how many that were.
+
+        Raises:
+            EventLogError: the log cannot do that now; calling this again is sound.
+        """
+        try:
+            return await self._recover()
+        except RemoteError as error:
+            raise EventLogError("the event log could not be asked for runs to recover") from error
+
+    async def _recover(self) -> int:
+        services = self._services
+        ended = 0
+        while True:
+            taken = await asked(
+                lambda: services.log.take_expired(
+                    self._owner, services.lease_seconds, limit=_BATCH
+                ),
+                services.log_timeout,
+            )
+            for run in taken:
+                ended += await self._end(run)
+            if len(taken) < _BATCH:
+                return ended
+
+    async def _end(self, taken: TakenRun) -> bool:
+        """End one run; whether that was to be done."""
+        services = self._services
+        events = await asked(
+            lambda: missing_events(services.log, services.dialect, services.clock, taken),
+            services.log_timeout,
+        )
+
+        async def append() -> bool:
+            try:
+                await services.log.append(taken.lease, events)
+            except LeaseLost:
+                return False  # another has taken it meanwhile, or it was forgotten
+            return True
+
+        was_ended = await asked(append, services.log_timeout)
+        services.counters.recovered += was_ended
+        fields: dict[str, object] = {
+            "user_id": taken.lease.user_id,
+            "thread_id": taken.record.thread_id,
+            "run_id": taken.lease.run_id,
+            "was_ended": was_ended,
+        }
+        log(_logger, logging.WARNING, "run_recovered", fields)
+        return was_ended
