@@ -525,16 +525,16 @@ def see_enough(situations: Counter[str], names: tuple[str, ...]) -> None:
 
 
 def test_an_endpoint_agrees_with_its_model_whatever_comes(examples: int | None) -> None:
-    see_enough(explore("prompt", 250, examples), (*ENDS, *EXACTLY))
+    see_enough(explore("prompt", 400, examples), (*ENDS, *EXACTLY))
 
 
 def test_an_endpoint_holds_its_promises_over_a_log_that_takes_its_time(
     examples: int | None,
 ) -> None:
-    see_enough(explore("slow", 300, examples), ENDS)
+    see_enough(explore("slow", 500, examples), ENDS)
 
 
 def test_an_endpoint_holds_its_promises_over_a_log_that_raises_now_and_then(
     examples: int | None,
 ) -> None:
-    see_enough(explore("troubled", 300, examples), ENDS)
+    see_enough(explore("troubled", 500, examples), ENDS)

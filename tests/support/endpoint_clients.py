@@ -220,14 +220,22 @@ class Screen:
                 break
             skipped += 1
         if skipped < len(self.dues):
-            for _ in range(skipped + 1):
+            for _ in range(skipped):
                 self.dues.popleft()
+            if self.dues.popleft().is_optional:
+                self._doubt_next(kind, payload)
         elif is_farewell and payload["code"] in _FAREWELLS:
             self._is_over = True
         else:
             self._fault(f"not what was asked for ({list(self.dues)[:3]}):", frame)
         if kind == "resumed":
             self._read_resumed(payload)
+
+    def _doubt_next(self, kind: str, payload: Json) -> None:
+        """What answered the one that need not be answered may have answered the next that must."""
+        due = next((due for due in self.dues if not due.is_optional), None)
+        if due is not None and due.fits(kind, payload):
+            due.is_optional = True
 
     def _answers_a_resume(self, payload: Json) -> bool:
         """Count an answer of which nobody knows what it has to tell.
