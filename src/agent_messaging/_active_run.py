@@ -17,7 +17,7 @@ from agent_messaging._policies import seconds_left
 from agent_messaging._run import Agent, RunContext, RunOutcome, cancel_run
 from agent_messaging._services import Services
 from agent_messaging._users import User, Watcher
-from agent_messaging.eventlog.protocol import Lease, LoggedEvent
+from agent_messaging.eventlog.protocol import STATUS_AFTER, Lease, LoggedEvent, RunStatus
 
 __all__ = ["ActiveRun"]
 
@@ -175,6 +175,12 @@ class ActiveRun:
         """Whether its agent is done, and its place in the thread still taken."""
         is_done = self._has_returned or (self._is_decided and not self._emitter.has_relayed_end)
         return is_done and not self.is_ended
+
+    @property
+    def end(self) -> RunStatus | None:
+        """How it has ended, as the log was told; None if it has not, or that is not known here."""
+        outcome = self._emitter.lifecycle.outcome if self.is_ended else None
+        return None if outcome is None or self.journal.failed else STATUS_AFTER[outcome]
 
     @property
     def needs_lease(self) -> bool:

@@ -1,6 +1,7 @@
 """The control lane: what is answered at once, whatever agents do."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias, cast, final
 
@@ -102,8 +103,8 @@ class ControlLane:
             raise
         if elsewhere:
             barrier.run_ids += elsewhere
-            # For as long as the session: their owner may never end them.
-            session.call(self._see_ends(session, elsewhere, barrier), _nothing)
+            # For as long as the session: their owner may never end them, and no drain waits for it.
+            session.call(self._see_ends(session, elsewhere, barrier), _nothing, is_work=False)
         else:
             barrier.ended()
 
@@ -200,7 +201,9 @@ class ControlLane:
             cursor = max(asked_for, record.first_seq - 1)
             is_evicted = cursor > asked_for
             if cursor > record.last_seq:
-                note_loss(session.user_id, record.run_id, cursor, record.last_seq)
+                # By the client's word alone, which anybody may send.
+                last_seq = record.last_seq
+                note_loss(logging.INFO, session.user_id, record.run_id, cursor, last_seq)
                 cursor = record.first_seq - 1
                 is_evicted = True
             watch = session.delivery.watch(record, cursor, session.user.find(record.run_id))

@@ -371,7 +371,7 @@ class Delivery:
         except RemoteError:
             self.finish("log_unavailable")
             return
-        if page is not None and watch.is_ahead_of(page):
+        if watch.is_ahead_of(page):
             self.finish("log_unavailable")
         watches, run_id = self._watches, watch.run_id
         if watches.get(run_id) is not watch:
@@ -426,7 +426,7 @@ class Delivery:
     def _tell_eviction(self, watch: Watch, page: EventPage | None) -> None:
         """Say that the log holds some events no more, and go on with those that it does."""
         is_over = page is None or (page.is_ended and page.first_seq > page.last_seq)
-        if page is None:  # not even the run
+        if page is None:  # not even the run, which had ended
             page = EventPage((), watch.cursor + 1, watch.cursor, watch.status)
         watch.status = page.status
         run = watch.evicted(page.first_seq, page.last_seq)

@@ -1,35 +1,37 @@
 """The end of a run whose owner is gone."""
 
 import json
-from typing import Final, NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, TypeAlias
 
-from agent_messaging._emitter import Clock
 from agent_messaging._errors import ErrorCode
 from agent_messaging._events import AgentFailed, AgentQueued, ToolCompleted, interrupted_tool
 from agent_messaging._messages import MessageType
 from agent_messaging.dialects.native import NativeDialect
-from agent_messaging.eventlog.protocol import EventLog, Lease, LoggedEvent, TakenRun
+from agent_messaging.eventlog.protocol import EventPage, LoggedEvent, RunRecord
 
 __all__ = ["missing_events"]
 
-#: Events of one read.
-_PAGE: Final = 256
+#: Reads some of a run's events.
+Read: TypeAlias = Callable[[int], Awaitable[EventPage | None]]
 
 
 async def missing_events(
-    log: EventLog, dialect: NativeDialect, clock: Clock, taken: TakenRun
+    read: Read, dialect: NativeDialect, wall: Callable[[], float], record: RunRecord
 ) -> tuple[LoggedEvent, ...]:
     """What the owner of a run did not come to append: the ends of open tools, and of the run.
 
     A run that has no events yet is said to have waited, which names its message. Durations go by
     the times of the events, which another machine's clock may have told.
 
-    Raises:
-        EventLogError: the log cannot be read now.
+    Args:
+        read: the run's events behind a cursor, or some of them; None if it is gone.
+        dialect: encodes what was missing.
+        wall: the time, in Unix seconds.
+        record: the run, where it was taken over.
     """
-    lease, record = taken
-    past = await _past(log, lease, record.first_seq - 1, record.last_seq)
-    now = clock.wall()
+    past = await _past(read, record.first_seq - 1, record.last_seq)
+    now = wall()
     ends: list[AgentQueued | ToolCompleted | AgentFailed] = [
         interrupted_tool(tool_call_id, name, _milliseconds(since, now))
         for tool_call_id, (name, since) in past.open_tools.items()
@@ -56,25 +58,36 @@ class _Past(NamedTuple):
     started_at: float | None
 
 
-async def _past(log: EventLog, lease: Lease, cursor: int, last_seq: int) -> _Past:
+async def _past(read: Read, cursor: int, last_seq: int) -> _Past:
     open_tools: dict[str, tuple[str, float]] = {}
     started_at: float | None = None
     while cursor < last_seq:
-        page = await log.read(lease.user_id, lease.run_id, after=cursor, limit=_PAGE)
+        page = await read(cursor)
         if page is None or not page.events:
             break  # it was forgotten, or trimmed: an append will tell
         for kind, payload, _, timestamp in page.events:
-            # A service that relays its events may leave out what the library's own ones have.
             if kind is MessageType.TOOL_EXECUTING:
-                call = json.loads(payload)
-                tool_call_id = str(call.get("tool_call_id", ""))
-                open_tools[tool_call_id] = str(call.get("tool_name", "")), timestamp
+                tool_call_id, name = _call(payload)
+                open_tools[tool_call_id] = name, timestamp
             elif kind is MessageType.TOOL_COMPLETED:
-                open_tools.pop(str(json.loads(payload).get("tool_call_id", "")), None)
+                open_tools.pop(_call(payload)[0], None)
             elif kind is MessageType.AGENT_STARTED:
                 started_at = timestamp
         cursor = page.events[-1].seq
     return _Past(open_tools, started_at)
+
+
+def _call(payload: str) -> tuple[str, str]:
+    """The id and the name of a tool's call, empty where they are not told.
+
+    A service that relays its events may leave them out, and a log may keep its text badly; the
+    run is to end all the same.
+    """
+    try:
+        call = json.loads(payload)
+        return str(call.get("tool_call_id", "")), str(call.get("tool_name", ""))
+    except (ValueError, AttributeError):  # no JSON, or no object
+        return "", ""
 
 
 def _milliseconds(since: float, now: float) -> int:

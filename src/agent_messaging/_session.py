@@ -95,7 +95,8 @@ class Session:
         self._take = take
         self._ends_when_quiet = False
         self._order = asyncio.Lock()
-        self._calls: dict[asyncio.Task[None], None] = {}
+        #: Of each whether it is work of the host's, for which a drain waits.
+        self._calls: dict[asyncio.Task[None], bool] = {}
         self._heartbeat: asyncio.TimerHandle | None = None
         self._idle: asyncio.TimerHandle | None = None
         if services.heartbeat is not None:
@@ -162,14 +163,19 @@ class Session:
         """Wait until there is nothing to send."""
         await self.delivery.wait_sent()
 
-    def call(self, work: Coroutine[Any, Any, None], ended: Callable[[], None]) -> None:
-        """Have a handler of the host's work for this session; cancelled at its end."""
+    def call(
+        self, work: Coroutine[Any, Any, None], ended: Callable[[], None], *, is_work: bool = True
+    ) -> None:
+        """Have a handler of the host's work for this session; cancelled at its end.
+
+        Or have something waited for that is no work, and holds up no drain.
+        """
         if self.end is not None:  # while what led here waited for the log
             work.close()
             ended()
             return
         task = self._services.tasks.spawn(work, f"handler {self.connection_id}")
-        self._calls[task] = None
+        self._calls[task] = is_work
 
         def done(task: asyncio.Task[None]) -> None:
             # Cancelled before its first step, it has run none of its code.
@@ -181,12 +187,13 @@ class Session:
 
     async def end_calls(self, *, are_cancelled: bool) -> None:
         """Wait for the host's handlers; cancelled, they have ``cancel_grace`` to end."""
+        calls = [call for call, is_work in self._calls.items() if is_work or are_cancelled]
         if are_cancelled:
-            for call in self._calls:
+            for call in calls:
                 call.cancel()
-        if self._calls:
+        if calls:
             timeout = self._services.cancel_grace if are_cancelled else None
-            await asyncio.wait(self._calls, timeout=timeout)
+            await asyncio.wait(calls, timeout=timeout)
 
     async def __call__(self, frame: str) -> None:
         """Send one frame of the host's own: what a handler of a host gets as its websocket.

@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, final
 
 from agent_messaging._errors import EventLogError, LeaseLost, RemoteError
@@ -12,7 +11,7 @@ from agent_messaging._log_access import asked, tell_watched
 from agent_messaging._recovery import missing_events
 from agent_messaging._services import Services
 from agent_messaging._users import Users
-from agent_messaging.eventlog.protocol import TakenRun
+from agent_messaging.eventlog.protocol import EventPage, LoggedEvent, TakenRun
 
 __all__ = ["Upkeep"]
 
@@ -22,8 +21,14 @@ _logger: Final = logging.getLogger("agent_messaging.endpoint")
 #: that owners are told of at once.
 _BATCH: Final = 32
 
-#: How often in the time of a lease it is renewed: two renewals may fail.
+#: Events of one read.
+_PAGE: Final = 256
+
+#: How often in the time of a lease it is renewed.
 _RENEWALS: Final = 3
+
+#: Seconds until what the log could not do is tried again, at most.
+_RETRY: Final = 1.0
 
 
 @final
@@ -67,9 +72,12 @@ class Upkeep:
 
     async def _now_and_then(self, work: Callable[[], Awaitable[object]]) -> None:
         while True:
-            with suppress(RemoteError):  # the log's trouble was logged, and may be over next time
+            pause = self._services.lease_seconds / _RENEWALS
+            try:
                 await work()
-            await asyncio.sleep(self._services.lease_seconds / _RENEWALS)
+            except RemoteError:  # which was logged; a lease is not to expire for it
+                pause = min(pause, _RETRY)
+            await asyncio.sleep(pause)
 
     # Leases, and watchers elsewhere.
 
@@ -114,6 +122,7 @@ class Upkeep:
     async def _recover(self) -> int:
         services = self._services
         ended = 0
+        trouble: list[RemoteError] = []
         while True:
             taken = await asked(
                 lambda: services.log.take_expired(
@@ -121,33 +130,45 @@ class Upkeep:
                 ),
                 services.log_timeout,
             )
-            for run in taken:
-                ended += await self._end(run)
-            if len(taken) < _BATCH:
-                return ended
+            answers = await asyncio.gather(*(self._end(run) for run in taken))
+            refusals = [answer for answer in answers if isinstance(answer, RemoteError)]
+            ended += sum(answer is True for answer in answers)
+            trouble += refusals
+            if len(taken) < _BATCH or len(refusals) == _BATCH:
+                break
+        if trouble:  # those are taken again when their new leases have expired
+            raise trouble[0]
+        return ended
 
-    async def _end(self, taken: TakenRun) -> bool:
-        """End one run; whether that was to be done."""
+    async def _end(self, taken: TakenRun) -> bool | RemoteError:
+        """End one run; whether that was to be done, or why it cannot be done now."""
         services = self._services
-        events = await asked(
-            lambda: missing_events(services.log, services.dialect, services.clock, taken),
-            services.log_timeout,
-        )
+        lease, record = taken
 
-        async def append() -> bool:
+        async def read(cursor: int) -> EventPage | None:
+            return await asked(
+                lambda: services.log.read(lease.user_id, lease.run_id, after=cursor, limit=_PAGE),
+                services.log_timeout,
+            )
+
+        async def append(events: Sequence[LoggedEvent]) -> bool:
             try:
-                await services.log.append(taken.lease, events)
+                await services.log.append(lease, events)
             except LeaseLost:
                 return False  # another has taken it meanwhile, or it was forgotten
             return True
 
-        was_ended = await asked(append, services.log_timeout)
-        services.counters.recovered += was_ended
-        fields: dict[str, object] = {
-            "user_id": taken.lease.user_id,
-            "thread_id": taken.record.thread_id,
-            "run_id": taken.lease.run_id,
-            "was_ended": was_ended,
-        }
-        log(_logger, logging.WARNING, "run_recovered", fields)
+        try:
+            events = await missing_events(read, services.dialect, services.clock.wall, record)
+            was_ended = await asked(lambda: append(events), services.log_timeout)
+        except RemoteError as error:
+            return error  # and none of the runs behind it waits for it
+        if was_ended:
+            services.counters.recovered += 1
+            fields: dict[str, object] = {
+                "user_id": lease.user_id,
+                "thread_id": record.thread_id,
+                "run_id": lease.run_id,
+            }
+            log(_logger, logging.WARNING, "run_recovered", fields)
         return was_ended

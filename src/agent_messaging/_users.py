@@ -14,7 +14,7 @@ from agent_messaging._messages import MessageType
 from agent_messaging._policies import ThreadPolicy
 from agent_messaging._run import RunContext
 from agent_messaging._session_end import SessionEndReason
-from agent_messaging.eventlog.protocol import Lease
+from agent_messaging.eventlog.protocol import Lease, RunStatus
 
 __all__ = ["OpenSession", "OwnedRun", "Thread", "User", "Users", "Watcher"]
 
@@ -73,6 +73,11 @@ class OwnedRun(Protocol):
     @property
     def is_ending(self) -> bool:
         """Whether its agent is done, and its place in the thread still taken."""
+        ...
+
+    @property
+    def end(self) -> RunStatus | None:
+        """How it has ended, as the log was told; None if it has not, or that is not known here."""
         ...
 
     @property

@@ -17,10 +17,10 @@ __all__ = ["CROWD", "Finish", "Watch", "note_loss"]
 _logger: Final = logging.getLogger("agent_messaging.endpoint")
 
 
-def note_loss(user_id: str, run_id: str, seen: int, last_seq: int) -> None:
+def note_loss(level: int, user_id: str, run_id: str, seen: int, last_seq: int) -> None:
     """A client has seen events that the log lacks: it went backwards, or the client errs."""
     fields: dict[str, object] = {"user_id": user_id, "run_id": run_id}
-    log(_logger, logging.WARNING, "log_went_backwards", fields | {"seen": seen, "last": last_seq})
+    log(_logger, level, "log_went_backwards", fields | {"seen": seen, "last": last_seq})
 
 
 class Finish(Protocol):
@@ -111,14 +111,21 @@ class Watch:
         # It would be read over and over.
         raise EventLogError("the log lacks events that it says it has")
 
-    def is_ahead_of(self, page: EventPage) -> bool:
-        """Whether the log has lost what was sent already, which is logged."""
-        # What was sent last is no end, and yet the log ends there: another event is in its place.
-        is_replaced = page.is_ended and self.status not in ENDED and self.cursor == page.last_seq
-        if self.cursor <= page.last_seq and not is_replaced:
-            return False
-        note_loss(self._user_id, self.run_id, self.cursor, page.last_seq)
-        return True
+    def is_ahead_of(self, page: EventPage | None) -> bool:
+        """Whether the log has lost what was sent already, or a run under way; which is logged."""
+        if page is None and self.active is not None:
+            self.status = self.active.end or self.status
+        has_ended = self.status in ENDED
+        if page is None:
+            last_seq, is_lost = 0, not has_ended
+        else:
+            last_seq = page.last_seq
+            # What was sent last is no end, and yet the log ends there: another is in its place.
+            is_replaced = page.is_ended and not has_ended and self.cursor == last_seq
+            is_lost = self.cursor > last_seq or is_replaced
+        if is_lost:
+            note_loss(logging.WARNING, self._user_id, self.run_id, self.cursor, last_seq)
+        return is_lost
 
     def is_held_at(self, page: EventPage) -> bool:
         """Whether the run's terminal event is in the log, and its thread not free yet.

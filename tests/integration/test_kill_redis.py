@@ -361,7 +361,7 @@ def test_no_message_and_no_run_begins_twice() -> None:
 def test_each_recovery_ended_an_interrupted_run_and_nothing_else_is_logged() -> None:
     def recovered(run_id: str) -> dict[str, object]:
         told = {"event": "run_recovered", "level": "WARNING", "text": ""}
-        return {**told, "run_id": run_id, "was_ended": True}
+        return {**told, "run_id": run_id}
 
     interrupted = Event.at("agent_failed", '{"code":"interrupted"}', 1.5)
     log = {"r1": KeptRun("ada", "m1", "r1", [interrupted])}

@@ -104,11 +104,7 @@ def look_at_records(ledger: Ledger, records: Sequence[Json], kept: dict[str, Kep
         is_of_agent = record["event"] == "run_finished"
         if (record["event"] not in expected and not is_of_agent) or is_fault_of_log:
             ledger.fault("records", record["text"])
-    ended = Counter(
-        record["run_id"]
-        for record in records
-        if record["event"] == "run_recovered" and record["was_ended"]
-    )
+    ended = Counter(record["run_id"] for record in records if record["event"] == "run_recovered")
     interrupted = {
         run.run_id for run in kept.values() if '"code":"interrupted"' in run.events[-1].payload
     }

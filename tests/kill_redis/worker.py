@@ -39,18 +39,23 @@ LOG_TIMEOUT: Final = 20.0
 
 @final
 class Records(logging.Handler):
-    """Writes the library's log records from WARNING on to a file, one JSON object a line."""
+    """Writes the library's log records to a file, one JSON object a line.
+
+    Those from WARNING on, and what clients say of events that the log lacks.
+    """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__()
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def emit(self, record: logging.LogRecord) -> None:
+        event = getattr(record, "event", record.msg)
+        if record.levelno < logging.WARNING and event != "log_went_backwards":
+            return
         fields = {
-            "event": getattr(record, "event", record.msg),
+            "event": event,
             "level": record.levelname,
             "run_id": getattr(record, "run_id", None),
-            "was_ended": getattr(record, "was_ended", None),
             "text": record.getMessage()[:500],
         }
         os.write(self._file, f"{json.dumps(fields)}\n".encode())
@@ -112,9 +117,9 @@ def say(**facts: object) -> None:
 
 def main() -> None:
     options = arguments()
-    logging.getLogger("agent_messaging").addHandler(
-        Records(options.folder / f"{options.name}.records")
-    )
+    logger = logging.getLogger("agent_messaging")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(Records(options.folder / f"{options.name}.records"))
     asyncio.run(serve(options))
 
 

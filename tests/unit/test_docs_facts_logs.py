@@ -248,6 +248,7 @@ async def everything_that_endpoints_log() -> None:
         another = await endpoint.open("bob", Recorder())
         await another.receive('{"type": "chat", "payload": {"text": "forget"}}')
         await asyncio.sleep(2.0)
+        another = await endpoint.open("bob", Recorder())
         await another.receive('{"type": "chat", "payload": {"text": "close"}}')
         await asyncio.sleep(2.0)
     may_end.set()

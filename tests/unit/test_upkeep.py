@@ -132,13 +132,14 @@ def test_one_without_events_is_said_to_have_waited_so_that_its_message_is_answer
 def test_tools_of_a_service_that_relays_what_it_likes_hold_nothing_up() -> None:
     async def main() -> None:
         log = shared_log()
-        past = [(STARTED, "{}"), (EXECUTING, "{}"), (EXECUTING, '{"tool_call_id": 7}')]
-        await leave_behind(log.inner, "left", [*past, (COMPLETED, "{}")])
+        past = [(STARTED, "{}"), (EXECUTING, "[]"), (EXECUTING, '{"tool_call_id": 7}')]
+        await leave_behind(log.inner, "left", [*past, (COMPLETED, "no JSON")])
         async with Site(log=log):
             await asyncio.sleep(40.0)
-            lacked = (await events_of(log.inner, "left"))[4:]
-            assert [kind for _, kind, _ in lacked] == ["tool_completed", "agent_failed"]
-            assert lacked[0][2]["tool_call_id"] == "7"
+            page = await log.inner.read("u1", "left", after=4, limit=9)
+            assert page is not None
+            assert [event.type for event in page.events] == [COMPLETED, MessageType.AGENT_FAILED]
+            assert json.loads(page.events[0].payload)["tool_call_id"] == "7"
 
     run(main())
 
@@ -242,6 +243,40 @@ def test_what_is_left_while_the_log_is_down_is_ended_when_it_is_back() -> None:
     run(main())
 
 
+def test_a_run_that_cannot_be_read_or_ended_holds_up_none_behind_it() -> None:
+    async def main() -> None:
+        for method in ("read", "append"):
+            log = shared_log()
+            for number in range(100):
+                await leave_behind(log.inner, f"run {number}", [(STARTED, "{}")])
+            async with Site(log=log, log_timeout=4.0) as site:
+                await asyncio.sleep(26.0)
+                log.plan(method, hangs())
+                with pytest.raises(EventLogError):
+                    await site.endpoint.recover()
+                assert site.endpoint.stats()["runs_recovered"] == 99
+                await asyncio.sleep(60.0)  # until it can be taken again
+                assert site.endpoint.stats()["runs_recovered"] == 100
+
+    run(main())
+
+
+def test_where_nothing_can_be_ended_no_more_is_taken_over() -> None:
+    async def main() -> None:
+        log = shared_log()
+        for number in range(100):
+            await leave_behind(log.inner, f"run {number}", [(STARTED, "{}")])
+        log.always("append", fails())
+        async with Site(log=log, log_timeout=1.0) as site:
+            await asyncio.sleep(26.0)
+            log.calls.clear()
+            with pytest.raises(EventLogError):
+                await site.endpoint.recover()
+            assert log.calls["take_expired"] == 1
+
+    run(main())
+
+
 def test_a_run_that_was_given_up_in_a_log_that_was_down_gets_its_end_when_it_is_back() -> None:
     async def main() -> None:
         log = shared_log()
@@ -296,6 +331,22 @@ def test_a_renewal_or_two_may_fail() -> None:
         async with two(log, log_timeout=5.0) as (here, _):
             client = await here.connect()
             await client.chat("work 100", "m1")
+            await asyncio.sleep(200.0)
+            assert await client.heard() == "m1 started, m1 completed"
+
+    run(main())
+
+
+def test_a_lease_outlasts_a_log_that_is_away_for_most_of_its_time() -> None:
+    async def main() -> None:
+        log = shared_log()
+        async with two(log, log_timeout=3.0) as (here, _):
+            client = await here.connect()
+            await client.chat("work 100", "m1")
+            await asyncio.sleep(10.5)  # it has just been renewed
+            log.always("renew", fails())
+            await asyncio.sleep(27.5)
+            log.always("renew", takes(0.0))
             await asyncio.sleep(200.0)
             assert await client.heard() == "m1 started, m1 completed"
 

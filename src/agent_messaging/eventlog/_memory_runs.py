@@ -1,21 +1,18 @@
 """What a log in memory holds of one user, and of one run."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, final
+from collections.abc import Callable, Sequence
+from typing import final
 
-from agent_messaging._messages import MessageType
 from agent_messaging._records import record
-from agent_messaging.eventlog.protocol import Lease, LoggedEvent, RunRecord, RunStatus
+from agent_messaging.eventlog.protocol import (
+    STATUS_AFTER,
+    Lease,
+    LoggedEvent,
+    RunRecord,
+    RunStatus,
+)
 
 __all__ = ["Bounds", "Run", "User"]
-
-#: The status of a run by the type of its last event, where that is not ``running``.
-_STATUS: Final[Mapping[MessageType, RunStatus]] = {
-    MessageType.AGENT_QUEUED: "queued",
-    MessageType.AGENT_COMPLETED: "completed",
-    MessageType.AGENT_FAILED: "failed",
-    MessageType.AGENT_CANCELLED: "cancelled",
-}
 
 
 @final
@@ -149,7 +146,7 @@ class Run:
     def status(self) -> RunStatus:
         """Where the run is."""
         events = self.events
-        return _STATUS.get(events[-1].type, "running") if events else self.evicted_status
+        return STATUS_AFTER.get(events[-1].type, "running") if events else self.evicted_status
 
     def describe(self) -> RunRecord:
         """What the log tells of it."""

@@ -1,6 +1,6 @@
 """What an event log promises: claims, fenced appends, reads, wake-ups, notices, leases."""
 
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias, cast, final
 
 from agent_messaging._messages import MessageType
@@ -9,6 +9,7 @@ from agent_messaging._records import record
 __all__ = [
     "APPENDED",
     "ENDED",
+    "STATUS_AFTER",
     "EventLog",
     "EventPage",
     "Lease",
@@ -24,6 +25,14 @@ RunStatus: TypeAlias = Literal["queued", "running", "completed", "failed", "canc
 
 #: What a run's owner may be told by others: to stop it, or that sessions elsewhere watch it.
 Notice: TypeAlias = Literal["stop", "watched"]
+
+#: The status of a run by the type of its last event, where that is not ``running``.
+STATUS_AFTER: Final[Mapping[MessageType, RunStatus]] = {
+    MessageType.AGENT_QUEUED: "queued",
+    MessageType.AGENT_COMPLETED: "completed",
+    MessageType.AGENT_FAILED: "failed",
+    MessageType.AGENT_CANCELLED: "cancelled",
+}
 
 #: The statuses of runs whose terminal event was appended.
 ENDED: Final = ("completed", "failed", "cancelled")

@@ -193,6 +193,11 @@ class Watcher:
             await session.close()
 
     async def _closed(self, reason: str) -> None:
+        if reason == "log_unavailable":
+            see(self.client.ledger.presence != "known", f"{self.place}, and has ended: {reason}")
+            self._calls.occurred("forgotten while it was followed")
+            self._finish()
+            return
         self._calls.occurred("ended as too slow")
         see(reason == "slow_consumer", f"{self.place}, and has ended: {reason}")
         self._leave()
@@ -236,7 +241,8 @@ class Watcher:
         client, ledger = self.client, self.client.ledger
         self._is_resumed = True
         run = runs[0] if runs else None
-        if run is None or (run["evicted"] and run["from_seq"] == client.cursor + 1):
+        is_over = run is not None and run["status"] in _ENDED
+        if run is None or (run["evicted"] and run["from_seq"] == client.cursor + 1 and is_over):
             see(ledger.presence != "known", f"{self.place}, and is told of {runs}")
             self._calls.occurred("forgotten while it was followed")
             self._finish()
@@ -248,7 +254,7 @@ class Watcher:
             see(first > client.cursor, f"{self.place}, and is told of {run}")
             client.cursor = first - 1
         see(first == client.cursor + 1, f"{self.place}, and is told of {run}")
-        if run["status"] in _ENDED and first > last:
+        if is_over and first > last:
             self._finish()
 
     def _finish(self) -> None:
