@@ -104,11 +104,9 @@ class Endpoint:
             raise ConfigurationError(
                 f"a handler is an AgentMessageHandler or a MessageRouter, not {handler!r}"
             )
-        self._own_log: MemoryEventLog | None = None
-        if log is None:
-            log = self._own_log = MemoryEventLog()
+        self._has_own_log = log is None
         self._services = Services(
-            log=log,
+            log=MemoryEventLog() if log is None else log,
             dialect=dialect or NativeDialect(limits=limits),
             limits=limits,
             clock=clock or Clock(),
@@ -139,7 +137,7 @@ class Endpoint:
         if self._unfollow_notices is not None:
             raise ConfigurationError("an endpoint is entered once")
         self._unfollow_notices = self._services.log.follow_notices(self._owner, self._told)
-        if self._own_log is None:  # nobody else has runs in a log that nobody else has
+        if not self._has_own_log:  # nobody else has runs in a log that nobody else has
             self._upkeep.start()
         return self
 
@@ -447,5 +445,5 @@ class Endpoint:
         services.reports.close()
         if self._unfollow_notices is not None:
             self._unfollow_notices()
-        if self._own_log is not None:
-            await self._own_log.aclose()
+        if self._has_own_log:
+            await self._services.log.aclose()
