@@ -113,18 +113,21 @@ class ControlLane:
     ) -> list[str]:
         """Ask the other owners of the log's to stop their runs; those that have not ended."""
         if kind == "thread_id":
-            records = await self._runs_of(user_id, target)
-            candidates = [record.run_id for record in records if not record.is_ended]
+            records = await self._runs_of(user_id, target, unended=True)
+            candidates = [record.run_id for record in records]
         else:
             candidates = [target]
         others = [run_id for run_id in candidates if run_id not in known]
         return [run_id for run_id in others if await self._ask_to_stop(user_id, run_id)]
 
-    async def _runs_of(self, user_id: str, thread_id: str) -> Sequence[RunRecord]:
+    async def _runs_of(
+        self, user_id: str, thread_id: str, *, unended: bool = False
+    ) -> Sequence[RunRecord]:
         services = self._services
         limit = services.limits.resumed_runs
         return await asked(
-            lambda: services.log.runs(user_id, thread_id, limit=limit), services.log_timeout
+            lambda: services.log.runs(user_id, thread_id, limit=limit, unended=unended),
+            services.log_timeout,
         )
 
     async def _find_run(self, user_id: str, run_id: str) -> RunRecord | None:

@@ -131,6 +131,23 @@ async def the_newest_runs_of_a_thread_come_oldest_first(make_log: MakeLog) -> No
         assert not await trial.log.runs("ann", "three", limit=9)
 
 
+async def those_that_have_not_ended_are_found_behind_any_number_that_have(
+    make_log: MakeLog,
+) -> None:
+    async with opened(make_log) as trial:
+        names = ["queued", "ended", "under way", "failed", "new"]
+        leases = {name: await trial.claim(name) for name in names}
+        await trial.claim("elsewhere", thread_id="another")
+        await trial.append_each(leases["ended"], story(3))
+        await trial.append(leases["failed"], [event(1, MessageType.AGENT_FAILED)])
+        await trial.append(leases["under way"], story(3)[:1])
+        found = ["queued", "under way", "new"]
+        for limit in (1, 2, 3, 9):
+            runs = await trial.log.runs("ann", "thread", limit=limit, unended=True)
+            assert [run.run_id for run in runs] == found[-limit:], limit
+        assert not await trial.log.runs("bob", "thread", limit=9, unended=True)
+
+
 async def a_run_that_nobody_has_is_told_as_none(make_log: MakeLog) -> None:
     async with opened(make_log) as trial:
         await trial.finished("run")

@@ -237,8 +237,12 @@ class Witness:
     async def find_run(self, user_id: str, run_id: str) -> RunRecord | None:
         return await self._take_time(lambda: self.inner.find_run(user_id, run_id))
 
-    async def runs(self, user_id: str, thread_id: str, *, limit: int) -> Sequence[RunRecord]:
-        return await self._take_time(lambda: self.inner.runs(user_id, thread_id, limit=limit))
+    async def runs(
+        self, user_id: str, thread_id: str, *, limit: int, unended: bool = False
+    ) -> Sequence[RunRecord]:
+        return await self._take_time(
+            lambda: self.inner.runs(user_id, thread_id, limit=limit, unended=unended)
+        )
 
     def follow(self, user_id: str, run_id: str, wake: Callable[[int], None]) -> Callable[[], None]:
         if self.is_prompt:

@@ -244,8 +244,12 @@ class TroubledLog:
     async def find_run(self, user_id: str, run_id: str) -> RunRecord | None:
         return await self._do("find_run", lambda: self.inner.find_run(user_id, run_id))
 
-    async def runs(self, user_id: str, thread_id: str, *, limit: int) -> Sequence[RunRecord]:
-        return await self._do("runs", lambda: self.inner.runs(user_id, thread_id, limit=limit))
+    async def runs(
+        self, user_id: str, thread_id: str, *, limit: int, unended: bool = False
+    ) -> Sequence[RunRecord]:
+        return await self._do(
+            "runs", lambda: self.inner.runs(user_id, thread_id, limit=limit, unended=unended)
+        )
 
     async def notify(self, user_id: str, run_id: str, notice: Notice) -> bool:
         return await self._do("notify", lambda: self.inner.notify(user_id, run_id, notice))

@@ -78,9 +78,11 @@ class RecordingLog:
         self._note("find_run", user_id, run_id)
         return await self.inner.find_run(user_id, run_id)
 
-    async def runs(self, user_id: str, thread_id: str, *, limit: int) -> Sequence[RunRecord]:
+    async def runs(
+        self, user_id: str, thread_id: str, *, limit: int, unended: bool = False
+    ) -> Sequence[RunRecord]:
         self._note("runs", user_id, thread_id, limit)
-        return await self.inner.runs(user_id, thread_id, limit=limit)
+        return await self.inner.runs(user_id, thread_id, limit=limit, unended=unended)
 
     def follow(self, user_id: str, run_id: str, wake: Callable[[int], None]) -> Callable[[], None]:
         self._note("follow", user_id, run_id)

@@ -48,7 +48,9 @@ class DerivesNothing:
     async def find_run(self, user_id: str, run_id: str) -> RunRecord | None:
         return None
 
-    async def runs(self, user_id: str, thread_id: str, *, limit: int) -> list[RunRecord]:
+    async def runs(
+        self, user_id: str, thread_id: str, *, limit: int, unended: bool = False
+    ) -> list[RunRecord]:
         return []
 
     def follow(self, user_id: str, run_id: str, wake: Callable[[int], None]) -> Callable[[], None]:

@@ -22,6 +22,9 @@ FAILS: dict[type[BrokenLog], str] = {
     reading.KnowsTheLastEventLate: "a_page_and_a_record_tell_the_same_first_and_last_event",
     reading.GoesOnFillingItsPages: "a_page_that_was_read_stays_as_it_is",
     reading.ListsTheNewestRunFirst: "the_newest_runs_of_a_thread_come_oldest_first",
+    reading.LooksAtTheNewestAlone: (
+        "those_that_have_not_ended_are_found_behind_any_number_that_have"
+    ),
     reading.StumblesOverAnUnknownRun: "a_run_that_nobody_has_is_told_as_none",
     reading.MixesUpAppends: "runs_are_appended_to_at_once",
     owning.SaysThatANewRunIsRunning: "a_claim_makes_its_run",

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from agent_messaging import Limits
 from agent_messaging.eventlog.protocol import Lease
 from support import run, tasks_left
 from support.endpoints import Connection, Site, frame, now, settle
@@ -254,6 +255,22 @@ def test_a_session_that_ends_while_the_log_is_asked_for_a_stop_waits_for_nothing
             await settle()
             assert tasks_left() == []
             assert site.endpoint.users() == {}
+
+    run(main())
+
+
+def test_a_stop_of_a_thread_reaches_a_run_behind_any_number_that_have_ended() -> None:
+    async def main() -> None:
+        async with two(limits=Limits(resumed_runs=2)) as sites:
+            here, there = await both(sites)
+            await here.chat("tidy 1", "m0", "t1")
+            for number in range(1, 5):
+                await there.chat("answer", f"m{number}", "t1")
+            await there.heard()
+            await there.stop(thread_id="t1")
+            await asyncio.sleep(5.0)
+            assert await here.heard() == "m0 started, m0 cancelled stopped"
+            assert told(there, sites[0])[-1] == "stopped m0"
 
     run(main())
 

@@ -244,15 +244,17 @@ return answers
 # KEYS: runs. ARGV: message.
 FIND: Final = Script("find a claim", "return redis.call('HGET', KEYS[1], 'c' .. ARGV[1])")
 
-# KEYS: runs. ARGV: thread, limit.
+# KEYS: runs. ARGV: thread, limit, 1 for those alone that have not ended or 0.
 THREAD: Final = Script(
     "list a thread's runs",
+    _STATE,
     """
 local found, run = {}, redis.call('HGET', KEYS[1], 't' .. ARGV[1])
 while run and #found < tonumber(ARGV[2]) do
   local known = redis.call('HGET', KEYS[1], 'r' .. run)
   if not known then break end
-  found[#found + 1] = run
+  local _, status = state_of(KEYS[1], run)
+  if ARGV[3] == '0' or not over[status] then found[#found + 1] = run end
   run = string.match(known, '%S*$')
 end
 return found

@@ -44,6 +44,11 @@ _THREAD: Final = (
     f"SELECT {RECORD_COLUMNS} FROM runs WHERE user_id = ? AND thread_id = ?"  # noqa: S608 - constants
     " ORDER BY number DESC LIMIT ?"
 )
+#: The plus has it look at the user's runs under way, and not at all of the thread's.
+_UNENDED: Final = (
+    f"SELECT {RECORD_COLUMNS} FROM runs WHERE user_id = ? AND +thread_id = ?"  # noqa: S608 - constants
+    " AND ended_at IS NULL ORDER BY number DESC LIMIT ?"
+)
 _EXPIRED: Final = (
     f"SELECT {RECORD_COLUMNS}, number, user_id FROM runs"  # noqa: S608 - constants
     " WHERE ended_at IS NULL AND expires <= ? ORDER BY expires LIMIT ?"
@@ -326,10 +331,13 @@ class Store:
         found = self.connection.execute(select, (user_id, key)).fetchone()
         return None if found is None else record_of(found)
 
-    def runs(self, user_id: str, thread_id: str, limit: int) -> Sequence[RunRecord]:
-        """The newest runs of a thread."""
+    def runs(
+        self, user_id: str, thread_id: str, limit: int, *, unended: bool = False
+    ) -> Sequence[RunRecord]:
+        """The newest runs of a thread, or of its unended ones."""
         self.flush()
-        rows = self.connection.execute(_THREAD, (user_id, thread_id, limit)).fetchall()
+        query = _UNENDED if unended else _THREAD
+        rows = self.connection.execute(query, (user_id, thread_id, limit)).fetchall()
         return [record_of(row) for row in reversed(rows)]
 
     # Notices.

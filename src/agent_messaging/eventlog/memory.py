@@ -232,14 +232,17 @@ class MemoryEventLog:
         run = self._find(user_id, run_id)
         return None if run is None else run.describe()
 
-    async def runs(self, user_id: str, thread_id: str, *, limit: int) -> Sequence[RunRecord]:
-        """The newest ``limit`` runs of a user's thread, oldest first."""
+    async def runs(
+        self, user_id: str, thread_id: str, *, limit: int, unended: bool = False
+    ) -> Sequence[RunRecord]:
+        """The newest ``limit`` runs of a user's thread, or of its unended ones; oldest first."""
         self._check_open()
         user = self._store.users.get(user_id)
         thread = None if user is None else user.threads.get(thread_id)
         if thread is None:
             return ()
-        newest = [run.describe() for run in islice(reversed(thread.values()), limit)]
+        runs = (run for run in reversed(thread.values()) if not (unended and run.is_ended))
+        newest = [run.describe() for run in islice(runs, limit)]
         newest.reverse()
         return newest
 

@@ -195,8 +195,13 @@ class EventLog(Protocol):
         """The run, or None."""
         ...
 
-    async def runs(self, user_id: str, thread_id: str, *, limit: int) -> Sequence[RunRecord]:
-        """The newest ``limit`` runs of a user's thread, in the order of their claims."""
+    async def runs(
+        self, user_id: str, thread_id: str, *, limit: int, unended: bool = False
+    ) -> Sequence[RunRecord]:
+        """The newest ``limit`` runs of a user's thread, in the order of their claims.
+
+        With ``unended`` the newest of those that have not ended, however many have since.
+        """
         ...
 
     def follow(self, user_id: str, run_id: str, wake: Callable[[int], None]) -> Callable[[], None]:

@@ -259,10 +259,13 @@ class RedisStreamsEventLog:
         (found,) = await self._look(self._keys.user(user_id), (encoded(run_id),))
         return None if found is None else found.record
 
-    async def runs(self, user_id: str, thread_id: str, *, limit: int) -> Sequence[RunRecord]:
-        """The newest ``limit`` runs of a user's thread, oldest first."""
+    async def runs(
+        self, user_id: str, thread_id: str, *, limit: int, unended: bool = False
+    ) -> Sequence[RunRecord]:
+        """The newest ``limit`` runs of a user's thread, or of its unended ones; oldest first."""
         keys = self._keys.user(user_id)
-        listed = await self._calls.ask(scripts.THREAD, (keys.runs,), (encoded(thread_id), limit))
+        what = (encoded(thread_id), limit, int(unended))
+        listed = await self._calls.ask(scripts.THREAD, (keys.runs,), what)
         looked = await self._look(keys, texts(listed)[::-1])
         return [found.record for found in looked if found is not None]
 

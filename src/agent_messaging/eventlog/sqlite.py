@@ -211,9 +211,13 @@ class SqliteEventLog:
         """The run, or None."""
         return await self._ask(lambda store: store.find_run(user_id, run_id), writes=False)
 
-    async def runs(self, user_id: str, thread_id: str, *, limit: int) -> Sequence[RunRecord]:
-        """The newest ``limit`` runs of a user's thread, oldest first."""
-        return await self._ask(lambda store: store.runs(user_id, thread_id, limit), writes=False)
+    async def runs(
+        self, user_id: str, thread_id: str, *, limit: int, unended: bool = False
+    ) -> Sequence[RunRecord]:
+        """The newest ``limit`` runs of a user's thread, or of its unended ones; oldest first."""
+        return await self._ask(
+            lambda store: store.runs(user_id, thread_id, limit, unended=unended), writes=False
+        )
 
     def follow(self, user_id: str, run_id: str, wake: Callable[[int], None]) -> Callable[[], None]:
         """Have ``wake`` called after each append to the run, until what is returned is called.

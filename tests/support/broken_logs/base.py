@@ -101,8 +101,10 @@ class BrokenLog:
     async def find_run(self, user_id: str, run_id: str) -> RunRecord | None:
         return await self.log.find_run(user_id, run_id)
 
-    async def runs(self, user_id: str, thread_id: str, *, limit: int) -> Sequence[RunRecord]:
-        return await self.log.runs(user_id, thread_id, limit=limit)
+    async def runs(
+        self, user_id: str, thread_id: str, *, limit: int, unended: bool = False
+    ) -> Sequence[RunRecord]:
+        return await self.log.runs(user_id, thread_id, limit=limit, unended=unended)
 
     def follow(self, user_id: str, run_id: str, wake: Wake) -> Callable[[], None]:
         return self.log.follow(user_id, run_id, wake)

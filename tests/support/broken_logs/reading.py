@@ -82,8 +82,19 @@ class GoesOnFillingItsPages(BrokenLog):
 
 
 class ListsTheNewestRunFirst(BrokenLog):
-    async def runs(self, user_id: str, thread_id: str, *, limit: int) -> Sequence[RunRecord]:
-        return (await self.log.runs(user_id, thread_id, limit=limit))[::-1]
+    async def runs(
+        self, user_id: str, thread_id: str, *, limit: int, unended: bool = False
+    ) -> Sequence[RunRecord]:
+        runs = await self.log.runs(user_id, thread_id, limit=limit, unended=unended)
+        return runs if unended else runs[::-1]
+
+
+class LooksAtTheNewestAlone(BrokenLog):
+    async def runs(
+        self, user_id: str, thread_id: str, *, limit: int, unended: bool = False
+    ) -> Sequence[RunRecord]:
+        runs = await self.log.runs(user_id, thread_id, limit=limit)
+        return [run for run in runs if not (unended and run.is_ended)]
 
 
 class StumblesOverAnUnknownRun(BrokenLog):

@@ -26,10 +26,12 @@ class FindsClaimsByTheirMessageAlone(BrokenLog):
 
 
 class FindsThreadsByTheirIdAlone(BrokenLog):
-    async def runs(self, user_id: str, thread_id: str, *, limit: int) -> Sequence[RunRecord]:
+    async def runs(
+        self, user_id: str, thread_id: str, *, limit: int, unended: bool = False
+    ) -> Sequence[RunRecord]:
         found: list[RunRecord] = []
-        for user in {user for user, _ in self.leases} | {user_id}:
-            found += await self.log.runs(user, thread_id, limit=limit)
+        for user in {user_id} if unended else {user for user, _ in self.leases} | {user_id}:
+            found += await self.log.runs(user, thread_id, limit=limit, unended=unended)
         return found
 
 
