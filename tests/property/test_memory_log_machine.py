@@ -279,6 +279,9 @@ class MemoryLogMachine(RuleBasedStateMachine):
                 listed = done(self.log.runs(user_id, thread_id, limit=3))
                 thread = self.naive.thread(user_id, thread_id)
                 assert list(listed) == [run.record for run in thread[-3:]]
+                unended = done(self.log.runs(user_id, thread_id, limit=3, unended=True))
+                live = [run for run in thread if not run.is_ended]
+                assert list(unended) == [run.record for run in live[-3:]]
 
     @invariant()
     def every_follower_was_woken(self) -> None:
