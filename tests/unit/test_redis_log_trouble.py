@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from agent_messaging import EventLogError, Notice
+from agent_messaging.eventlog import _redis_scripts as scripts
+from agent_messaging.eventlog._redis_calls import Calls
 from agent_messaging.eventlog._redis_keys import Keys
 from agent_messaging.eventlog.redis_streams import RedisLogError, RedisStreamsEventLog
 from conformance.closing import CALLS
@@ -200,6 +202,24 @@ def test_more_calls_than_go_together_go_one_after_the_other() -> None:
         found = await asyncio.gather(*[trial.log.find_run("ann", "run") for _ in range(300)])
         assert None not in found
         assert client.pipelines == 3
+
+    in_trouble(main)
+
+
+def test_a_call_beyond_those_that_may_wait_fails_at_once_and_later_ones_do_not() -> None:
+    async def main(client: FaultyClient, _: Trial) -> None:
+        calls = Calls(client, 5.0, most=2)
+        answers = await asyncio.gather(
+            *(calls.ask(scripts.LAST, (key,)) for key in ("one", "two", "three")),
+            return_exceptions=True,
+        )
+        assert answers[:2] == [b"0-0", b"0-0"]
+        assert str(answers[2]) == (
+            "asked Redis to find a stream's end, expected an answer, got CrowdedError: it"
+            " does not keep up with what is asked for: ask less, or give it more; then ask again"
+        )
+        assert await calls.ask(scripts.LAST, ("three",)) == b"0-0"
+        await calls.aclose()
 
     in_trouble(main)
 
@@ -600,6 +620,21 @@ def test_notices_are_told_after_the_server_was_lost() -> None:
         client.error = None
         await asyncio.sleep(5)
         assert told.all == [("ann", "run", "watched"), ("ann", "run", "stop")]
+
+    in_trouble(main)
+
+
+def test_owners_that_were_left_are_not_remembered() -> None:
+    async def main(client: FaultyClient, trial: Trial) -> None:
+        assert isinstance(trial.log, RedisStreamsEventLog)
+        readers = trial.log._notice_readers  # pyright: ignore[reportPrivateUsage]
+        leave = trial.log.follow_notices("first", Told().tell)
+        trial.log.follow_notices("second", Told().tell)
+        assert list(readers) == ["first", "second"]
+        leave()
+        await asyncio.sleep(5)  # until it has read for the last time
+        trial.log.follow_notices("third", Told().tell)
+        assert list(readers) == ["second", "third"]
 
     in_trouble(main)
 

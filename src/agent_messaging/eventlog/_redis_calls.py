@@ -9,6 +9,7 @@ from agent_messaging._errors import EventLogError
 from agent_messaging._timeouts import timeout_after
 from agent_messaging.eventlog._redis_answers import text
 from agent_messaging.eventlog._redis_client import (
+    CrowdedError,
     RedisClient,
     RedisLogError,
     is_unknown_script,
@@ -23,6 +24,9 @@ Words: TypeAlias = Sequence[str | int]
 
 #: Calls that go to the server at once, at most: while it runs them it serves nobody else.
 _TOGETHER: Final = 128
+
+#: Calls that wait for their turn, at most: more than any process makes whose server answers.
+_WAITING: Final = 100_000
 
 
 @final
@@ -86,18 +90,21 @@ class Calls:
 
     What is asked for while one is under way goes with the next. So calls take effect in the order
     in which they were made, and one that was cancelled never after a later one, unless the server
-    took longer than ``timeout``. A call that is cancelled before it was sent is not made.
+    took longer than ``timeout``. A call that is cancelled before it was sent is not made, and
+    neither is one beyond so many that wait: it fails at once.
 
     Args:
         client: the host's client.
         timeout: seconds until a pipeline without an answer is given up.
+        most: calls that wait at once; one more fails.
     """
 
-    __slots__ = ("_client", "_is_closed", "_sender", "_timeout", "_waiting")
+    __slots__ = ("_client", "_is_closed", "_most", "_sender", "_timeout", "_waiting")
 
-    def __init__(self, client: RedisClient, timeout: float) -> None:
+    def __init__(self, client: RedisClient, timeout: float, most: int = _WAITING) -> None:
         self._client: Final = client
         self._timeout: Final = timeout
+        self._most: Final = most
         self._waiting: dict[_Call, None] = {}
         self._sender: asyncio.Task[None] | None = None
         self._is_closed = False
@@ -172,6 +179,9 @@ class Calls:
 
     def _begin(self, call: _Call) -> None:
         self.check_open()
+        if len(self._waiting) >= self._most:
+            call.answer.set_result(CrowdedError())
+            return
         self._waiting[call] = None
         if self._sender is None:
             sender = asyncio.get_running_loop().create_task(

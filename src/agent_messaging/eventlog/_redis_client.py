@@ -5,7 +5,14 @@ from typing import Any, Final, Protocol, final
 
 from agent_messaging._errors import EventLogError
 
-__all__ = ["RedisClient", "RedisLogError", "RedisPipeline", "is_unknown_script", "trouble"]
+__all__ = [
+    "CrowdedError",
+    "RedisClient",
+    "RedisLogError",
+    "RedisPipeline",
+    "is_unknown_script",
+    "trouble",
+]
 
 
 class RedisPipeline(Protocol):
@@ -41,6 +48,10 @@ class RedisLogError(EventLogError):
     """
 
 
+class CrowdedError(Exception):
+    """So many calls wait for the server already that no more are taken."""
+
+
 #: What to do, by the name of what the client raised, or of a class that it derives from.
 _ADVICE: Final = {
     "OutOfMemoryError": "give the server more memory, or lower what is kept",
@@ -52,6 +63,7 @@ _ADVICE: Final = {
     "MasterDownError": "the replica has lost its primary: bring that back",
     "AuthenticationError": "see to the client's password",
     "NoPermissionError": "let the client's user run scripts and streams on the log's keys",
+    "CrowdedError": "it does not keep up with what is asked for: ask less, or give it more",
     "MaxConnectionsError": "let the client's pool hold more connections",
     "TimeoutError": "see whether the server is up and can keep up",
     "ConnectionError": "see whether the server is up",

@@ -96,6 +96,11 @@ class _Stream:
             # Under an eager task factory it may have come to its end already.
             self._task = None if task.done() else task
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it reads no more."""
+        return self._task is None
+
     async def aclose(self) -> None:
         """Read no more."""
         if self._task is not None:
@@ -297,6 +302,11 @@ class NoticeReader:
             self._tells.pop(key, None)
 
         return unfollow
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody listens, and nothing is under way."""
+        return not self._tells and self._stream.is_idle
 
     async def aclose(self) -> None:
         """Tell nobody any more."""

@@ -311,6 +311,8 @@ class RedisStreamsEventLog:
         self._calls.check_open()
         reader = self._notice_readers.get(owner)
         if reader is None:
+            for idle in [name for name, each in self._notice_readers.items() if each.is_idle]:
+                del self._notice_readers[idle]  # an owner that was left is not heard of again
             reader = NoticeReader(self._reading, self._keys.notices(owner)[0])
             self._notice_readers[owner] = reader
         return reader.follow(tell)
