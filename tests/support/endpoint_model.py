@@ -307,7 +307,8 @@ class Model:
         # One more may be on its way.
         places = {watched, min(watched + 1, last), max(watched, held_before)}
         told = {(at + 1, last, run.status, False) for at in places}
-        return {new, *told} if run.is_ended and watched == last else told
+        # Seen to its end, or about to be told that all of it is gone: it is watched no more.
+        return {new, *told} if run.is_ended and last in (watched, held_before) else told
 
 
 def _mistake(seat: Seat, request: Request) -> str | None:
