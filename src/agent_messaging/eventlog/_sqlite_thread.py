@@ -184,10 +184,7 @@ class LogThread:
         try:
             told = self._transact(calls)
         except Exception as error:  # noqa: BLE001 - the clock is the host's, and may raise anything
-            explanation = explained(error, self._file.path)
-            if explanation is not error:
-                explanation.__cause__ = error
-            self._fail(calls, explanation)
+            self._fail(calls, explained(error, self._file.path))
         else:
             if self._trouble not in _WRITING or any(call.writes for call in calls):
                 self._note_trouble(None)
