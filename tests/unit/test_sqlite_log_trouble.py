@@ -540,6 +540,22 @@ def test_a_file_that_is_deleted_while_in_use_is_missed_and_not_made_again(tmp_pa
     asyncio.run(steps())
 
 
+def test_a_file_is_where_it_was_wherever_the_process_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    async def steps() -> None:
+        async with opened(Path("log.db")) as trial:
+            lease = await trial.claim("run")
+            monkeypatch.chdir(tmp_path / "elsewhere")
+            await trial.append(lease, [event(1)])
+        assert names(tmp_path / "elsewhere") == []
+
+    asyncio.run(steps())
+
+
 def test_a_folder_that_cannot_be_looked_into_is_the_systems_refusal(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
