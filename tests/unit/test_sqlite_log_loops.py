@@ -20,6 +20,23 @@ from support.sqlite_logs import GateClock
 
 LEASE = Lease("ann", "run", "token")
 
+CALLS: list[Callable[[SqliteEventLog], Any]] = [
+    lambda log: log.claim(
+        LEASE, thread_id="t", message_id="m", digest="d", owner="o", lease_seconds=1.0
+    ),
+    lambda log: log.find_claim("ann", "m"),
+    lambda log: log.append(LEASE, [event(1)]),
+    lambda log: log.read("ann", "run", after=0, limit=1),
+    lambda log: log.find_run("ann", "run"),
+    lambda log: log.runs("ann", "t", limit=1),
+    lambda log: log.follow("ann", "run", Wakes().wake),
+    lambda log: log.notify("ann", "run", "stop"),
+    lambda log: log.follow_notices("o", Notices().tell),
+    lambda log: log.renew([LEASE], 1.0),
+    lambda log: log.take_expired("o", 1.0, limit=1),
+    lambda log: log.forget("ann"),
+]
+
 
 def threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if "event-log" in thread.name]
@@ -68,25 +85,7 @@ def test_a_log_whose_closing_was_cancelled_is_waited_for_in_a_later_loop(tmp_pat
 
 
 @pytest.mark.parametrize("waiting_calls", [1, 1_024])
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda log: log.claim(
-            LEASE, thread_id="t", message_id="m", digest="d", owner="o", lease_seconds=1.0
-        ),
-        lambda log: log.find_claim("ann", "m"),
-        lambda log: log.append(LEASE, [event(1)]),
-        lambda log: log.read("ann", "run", after=0, limit=1),
-        lambda log: log.find_run("ann", "run"),
-        lambda log: log.runs("ann", "t", limit=1),
-        lambda log: log.follow("ann", "run", Wakes().wake),
-        lambda log: log.notify("ann", "run", "stop"),
-        lambda log: log.follow_notices("o", Notices().tell),
-        lambda log: log.renew([LEASE], 1.0),
-        lambda log: log.take_expired("o", 1.0, limit=1),
-        lambda log: log.forget("ann"),
-    ],
-)
+@pytest.mark.parametrize("call", CALLS)
 def test_every_method_is_refused_in_another_loop_and_leaves_nothing_there(
     tmp_path: Path, call: Callable[[SqliteEventLog], Any], waiting_calls: int
 ) -> None:

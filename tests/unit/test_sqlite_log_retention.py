@@ -349,7 +349,8 @@ def test_a_user_is_unknown_at_once_and_the_events_go_in_portions(
 ) -> None:
     kept = forgetting(connection)
     kept.finished("under way")
-    removed, before = [], count(connection, "events")
+    removed: list[int] = []
+    before = count(connection, "events")
     while kept.store.remove_forgotten():
         removed.append(before - count(connection, "events"))
         before = count(connection, "events")
