@@ -127,7 +127,7 @@ class SqliteLogMachine(RuleBasedStateMachine):
         choice=st.randoms(use_true_random=False),
         spoken=st.lists(kinds, min_size=1, max_size=4),
         end=st.none() | st.none() | terminals,
-        fault=st.sampled_from(["none"] * 3 + ["gap", "stale", *["again"] * 3]),
+        fault=st.sampled_from(["none"] * 6 + ["gap", "stale", "again"]),
     )
     def append(
         self, side: int, choice: Any, spoken: list[MessageType], end: Any, fault: str
