@@ -33,10 +33,11 @@ USERS = ["ann", "bob", "eve"]
 THREADS = ["a", "b"]
 USER_BOUNDS = NaiveBounds(runs=3, events=14, bytes=120, claims=4)
 BOUNDS = NaiveBounds(runs=5, events=24, bytes=200, claims=8)
-CLAIM_SECONDS = 60.0
+HOUR = 3600.0
+CLAIM_SECONDS = 24 * HOUR
 
 users = st.sampled_from(["ann", *USERS])
-lease_seconds = st.sampled_from([5.0, 20.0])
+lease_seconds = st.sampled_from([2 * HOUR, 8 * HOUR])
 #: The last is more than a user may hold.
 payloads = st.sampled_from([0, 1, 9, 30, 130]).map("x".__mul__)
 terminals = st.sampled_from(
@@ -211,7 +212,7 @@ class MemoryLogMachine(RuleBasedStateMachine):
 
     # Leases, stops, time, and the end of users.
 
-    @rule(seconds=st.sampled_from([0.5, 4.0, 11.0, 70.0]))
+    @rule(seconds=st.sampled_from([0.2 * HOUR, 1.6 * HOUR, 4.4 * HOUR, 28 * HOUR]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
 

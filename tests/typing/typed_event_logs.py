@@ -198,7 +198,7 @@ def the_memory_log_is_bounded_by_name() -> None:
         bytes=1,
         claims_per_user=1,
         claims=1,
-        claim_seconds=0.5,
+        claim_seconds=86_400.5,
         clock=lambda: 0.0,
     )
     MemoryEventLog(10)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
@@ -215,7 +215,7 @@ async def a_log_in_a_file_is_an_event_log(path: Path) -> None:
         runs_per_user=1,
         events_per_user=1,
         keep_seconds=0.5,
-        claim_seconds=1,
+        claim_seconds=86_400,
         max_bytes=None,
         waiting_calls=1,
         busy_seconds=0.5,

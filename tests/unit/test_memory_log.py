@@ -17,6 +17,8 @@ from conformance.trial import Trial, event, story
 from support import run
 from support.event_logs import HandClock, on_trial
 
+DAY = 24 * 3600
+
 
 async def held(trial: Trial, *run_ids: str, user_id: str = "ann") -> list[int]:
     """How many events are held of each run."""
@@ -228,12 +230,12 @@ def test_the_claims_of_one_user_cost_no_other_user_anything() -> None:
 def test_a_claim_is_kept_from_the_end_of_its_run_on() -> None:
     async def main() -> None:
         clock = HandClock()
-        trial = on_trial(MemoryEventLog(claim_seconds=60, clock=clock.read))
+        trial = on_trial(MemoryEventLog(claim_seconds=2 * DAY, clock=clock.read))
         lease = await trial.claim("run")
-        await clock.advance(1000)
+        await clock.advance(3 * DAY)
         assert await trial.log.find_claim("ann", "message of run") is not None
         await trial.append_each(lease, story(3))
-        await clock.advance(59.5)
+        await clock.advance(2 * DAY - 0.5)
         assert await trial.log.find_claim("ann", "message of run") is not None
         await clock.advance(0.5)
         assert await trial.log.find_claim("ann", "message of run") is None
@@ -315,7 +317,7 @@ def test_the_bounds_are_what_the_documentation_says() -> None:
         "bytes": 256 * 2**20,
         "claims_per_user": 1_000,
         "claims": 100_000,
-        "claim_seconds": 24 * 3600,
+        "claim_seconds": DAY,
     }
 
 
@@ -333,7 +335,7 @@ def test_a_bound_that_is_none_is_refused(name: str, bound: object) -> None:
         MemoryEventLog(**bounds)
 
 
-@pytest.mark.parametrize("seconds", [0, -1, None, "9", float("nan")])
+@pytest.mark.parametrize("seconds", [0, -1, DAY - 1, None, "9", float("nan")])
 def test_a_time_for_which_no_claim_can_be_kept_is_refused(seconds: Any) -> None:
     with pytest.raises(ConfigurationError, match="claim_seconds"):
         MemoryEventLog(claim_seconds=seconds)

@@ -93,6 +93,7 @@ def test_a_log_that_cannot_be_opened_says_so_when_it_is_entered(tmp_path: Path) 
         {"events_per_user": 1.5},
         {"keep_seconds": 0},
         {"claim_seconds": -1},
+        {"claim_seconds": 24 * 3600 - 1},
         {"max_bytes": 0},
         {"waiting_calls": 0},
         {"busy_seconds": "5"},
@@ -350,7 +351,7 @@ def test_a_log_that_nobody_closed_lets_its_thread_go_with_its_loop(tmp_path: Pat
 
     asyncio.run(steps())
     clock.open()
-    thread_of(log).join()
+    asyncio.run(thread_of(log).wait())
     assert threads() == []
 
 
@@ -364,7 +365,7 @@ def test_a_log_that_nobody_closed_and_nobody_asked_may_still_be_told_to_end(
 
     asyncio.run(steps())
     thread_of(log).end()
-    thread_of(log).join()
+    asyncio.run(thread_of(log).wait())
     assert threads() == []
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agent_messaging import Lease, LoggedEvent, RunRecord
+from agent_messaging import Lease, LeaseLost, LoggedEvent, RunRecord
 from agent_messaging.eventlog._sqlite_retention import Retained, Retention
 from agent_messaging.eventlog._sqlite_schema import upgrade
 from agent_messaging.eventlog._sqlite_store import Store
@@ -314,5 +314,80 @@ def test_removing_that_fails_is_tried_again_later(tmp_path: Path) -> None:
                     assert await trial.events("run") == story(3)
             await trial.advance(100)
             await until_gone(trial, "run")
+
+    asyncio.run(steps())
+
+
+# Users that are forgotten.
+
+
+def count(connection: sqlite3.Connection, table: str) -> int:
+    (rows,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608 - ours
+    return int(rows)
+
+
+def forgetting(connection: sqlite3.Connection) -> Kept:
+    """A store of which a user was forgotten, and of which much is left to be removed."""
+    kept = Kept(connection)
+    lease = kept.claimed("under way")
+    kept.append(lease, story(3000)[: 3 * PORTION])
+    for number in range(2 * PORTION):
+        kept.finished(f"short {number}", 2)
+    kept.finished("hers", 3, "bob")
+    assert kept.store.forget("ann")
+    kept.settle()
+    with pytest.raises(LeaseLost):
+        kept.append(lease, story(3000)[3 * PORTION :][:1])
+    assert kept.held() == {}
+    assert kept.store.find_claim("ann", "message of under way") is None
+    assert count(connection, "events") == 3 * PORTION + 4 * PORTION + 3 - PORTION
+    return kept
+
+
+def test_a_user_is_unknown_at_once_and_the_events_go_in_portions(
+    connection: sqlite3.Connection,
+) -> None:
+    kept = forgetting(connection)
+    kept.finished("under way")
+    removed: list[int] = []
+    before = count(connection, "events")
+    while kept.store.remove_forgotten():
+        removed.append(before - count(connection, "events"))
+        before = count(connection, "events")
+    assert len(removed) >= 5
+    assert max(removed) <= PORTION
+    assert (count(connection, "events"), count(connection, "forgotten")) == (6, 0)
+    assert kept.held() == {"under way": (1, 3)}
+    assert kept.held("bob") == {"hers": (1, 3)}
+
+
+def test_what_was_left_of_a_user_is_removed_by_the_way(connection: sqlite3.Connection) -> None:
+    kept = forgetting(connection)
+    portions = list(kept.portions())
+    assert len(portions) >= 6
+    assert (count(connection, "events"), count(connection, "forgotten")) == (3, 0)
+
+
+@pytest.mark.parametrize("user_id", ["ann", "somebody else"])
+def test_forgetting_that_was_broken_off_is_finished_by_the_next(
+    tmp_path: Path, user_id: str
+) -> None:
+    path = tmp_path / "log.db"
+
+    async def steps() -> None:
+        async with opened(path) as trial, opened(path) as other:
+            lease = await trial.claim("run")
+            await trial.append(lease, story(10 * PORTION)[:-1])
+            gone = asyncio.create_task(trial.log.forget("ann"))
+            looking = asyncio.create_task(trial.log.find_run("ann", "run"))
+            assert await looking is None
+            gone.cancel()
+            await asyncio.wait([gone])
+            assert gone.cancelled()
+            with closing(sqlite3.connect(path)) as connection:
+                assert count(connection, "events") > 0
+                assert await other.log.find_run("ann", "run") is None
+                await other.log.forget(user_id)
+                assert (count(connection, "events"), count(connection, "forgotten")) == (0, 0)
 
     asyncio.run(steps())

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from agent_messaging.eventlog._sqlite_file import LogFile
+from agent_messaging.eventlog._sqlite_reader import SqliteLogReader
 from agent_messaging.eventlog._sqlite_schema import APPLICATION_ID, VERSION
 from agent_messaging.eventlog._sqlite_store import Store
 from agent_messaging.eventlog.sqlite import Reason, SqliteEventLog, SqliteLogError
@@ -538,6 +540,22 @@ def test_a_file_that_is_deleted_while_in_use_is_missed_and_not_made_again(tmp_pa
     asyncio.run(steps())
 
 
+def test_a_file_is_where_it_was_wherever_the_process_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    async def steps() -> None:
+        async with opened(Path("log.db")) as trial:
+            lease = await trial.claim("run")
+            monkeypatch.chdir(tmp_path / "elsewhere")
+            await trial.append(lease, [event(1)])
+        assert names(tmp_path / "elsewhere") == []
+
+    asyncio.run(steps())
+
+
 def test_a_folder_that_cannot_be_looked_into_is_the_systems_refusal(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
@@ -586,6 +604,73 @@ def test_a_connection_that_fails_is_not_current(tmp_path: Path) -> None:
     assert store.is_current
     connection.close()
     assert not store.is_current
+
+
+# What is said of it.
+
+
+def told(error: BaseException, caplog: pytest.LogCaptureFixture) -> str:
+    """All that an error and the log records say, with what they have come of."""
+    lines = [line for record in caplog.records for line in map(str, record.__dict__.values())]
+    return "".join([*traceback.format_exception(error), caplog.text, *lines])
+
+
+def test_a_payload_that_is_no_text_is_not_quoted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "log.db"
+
+    async def steps() -> SqliteLogError:
+        async with opened(path) as trial:
+            await trial.finished("run")
+            with held(path) as connection:
+                connection.execute("UPDATE events SET payload = CAST(x'736563726574ff' AS TEXT)")
+                connection.execute("COMMIT")
+            with pytest.raises(SqliteLogError) as raised:
+                await trial.events("run")
+            return raised.value
+
+    error = asyncio.run(steps())
+    assert error.reason == "corrupt"
+    words = told(error, caplog)
+    assert "log_trouble" in words
+    assert "secret" not in words
+    with SqliteLogReader(path) as reader, pytest.raises(SqliteLogError) as raised:
+        list(reader.events("ann", "run"))
+    assert "secret" not in told(raised.value, caplog)
+
+
+def test_what_stands_in_a_damaged_schema_is_not_quoted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "log.db"
+
+    async def steps() -> SqliteLogError:
+        async with opened(path) as trial:
+            await trial.finished("run")
+        damaged = path.read_bytes().replace(b"CREATE INDEX", b"CREATE_INDEX")
+        path.write_bytes(damaged.replace(b"runs_of_thread", b"secret_runs_of"))
+        log = SqliteEventLog(path)
+        with pytest.raises(SqliteLogError) as raised:
+            await log.find_run("ann", "run")
+        await log.aclose()
+        return raised.value
+
+    error = asyncio.run(steps())
+    assert error.reason == "corrupt"
+    assert "secret" not in told(error, caplog)
+
+
+def test_what_sqlite_says_in_words_of_its_own_is_handed_on_with_its_cause(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+
+    async def steps() -> None:
+        async with opened(path, busy_seconds=0.02) as trial:
+            with held(path), pytest.raises(SqliteLogError, match="database is locked") as raised:
+                await trial.claim("run")
+            assert isinstance(raised.value.__cause__, sqlite3.OperationalError)
+
+    asyncio.run(steps())
 
 
 # Who follows while there is trouble.

@@ -88,10 +88,31 @@ _NOT_KEPT: Final = (
 def explained(error: Exception, path: str) -> Exception:
     """What the log raises for what came out of SQLite, the system or the host's clock.
 
+    It has that as its cause, unless that may quote what the file holds.
+
     Args:
         error: what came.
         path: the log's file.
     """
+    explanation = _explanation(error, path)
+    if explanation is not error:
+        explanation.__cause__ = None if _may_quote(error) else error
+    return explanation
+
+
+def _may_quote(error: Exception) -> bool:
+    """Whether the words may be out of the file: a payload, or whatever damage has put there."""
+    if isinstance(error, _NOT_KEPT):
+        return isinstance(error, UnicodeDecodeError)
+    return isinstance(error, sqlite3.Error) and _code(error) & 0xFF == sqlite3.SQLITE_CORRUPT
+
+
+def _code(error: sqlite3.Error) -> int:
+    # What has none comes from the module itself, which could not decode a text of the file.
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+
+
+def _explanation(error: Exception, path: str) -> Exception:
     if isinstance(error, OSError):
         return SqliteLogError("io", f"{path}: {error.strerror}; {_ADVICE['io']}")
     if isinstance(error, UnicodeDecodeError):
@@ -101,8 +122,8 @@ def explained(error: Exception, path: str) -> Exception:
         # Lone surrogates, integers beyond 64 bits, no number, other types, texts that are too long.
         return ConfigurationError(f"what was given cannot be kept in an SQLite file: {error}")
     if isinstance(error, sqlite3.Error):
-        # What the module itself raises may have no code.
-        code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        code = _code(error)
         reason: Reason = _REASONS.get(code & 0xFF, "corrupt")
-        return SqliteLogError(reason, f"{path}: {error} (code {code}); {_ADVICE[reason]}")
+        words = "" if _may_quote(error) else f"{error} "
+        return SqliteLogError(reason, f"{path}: {words}(code {code}); {_ADVICE[reason]}")
     return error

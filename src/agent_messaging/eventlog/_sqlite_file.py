@@ -36,6 +36,7 @@ class LogFile:
         "_identity",
         "_is_doubtful",
         "_max_bytes",
+        "_place",
         "_size",
         "_uri",
         "path",
@@ -45,7 +46,9 @@ class LogFile:
         self, path: Path, durability: Durability, busy_seconds: float, max_bytes: int | None
     ) -> None:
         self.path: Final = str(path)
-        self._uri = path.absolute().as_uri()
+        #: The same wherever the process goes.
+        self._place = path.absolute()
+        self._uri = self._place.as_uri()
         self._durability = durability
         self._busy_seconds = busy_seconds
         self._max_bytes = max_bytes
@@ -104,7 +107,7 @@ class LogFile:
                     "corrupt", f"{self.path}: it was made shorter; {CORRUPT_ADVICE}"
                 )
             self._is_doubtful = False
-        status = os.stat(self.path)  # noqa: PTH116 - on the way of every batch
+        status = os.stat(self._place)  # noqa: PTH116 - on the way of every batch
         self._identity = status.st_dev, status.st_ino
         self._size = status.st_size
 
@@ -139,7 +142,7 @@ class LogFile:
         """
         status: os.stat_result | None
         try:
-            status = os.stat(self.path)  # noqa: PTH116 - as above
+            status = os.stat(self._place)  # noqa: PTH116 - as above
         except FileNotFoundError:
             status = None
         if status is None or (status.st_dev, status.st_ino) != self._identity:

@@ -108,7 +108,8 @@ class SqliteLogReader:
                 f"{self._place.as_uri()}?mode={mode}", uri=True, isolation_level=None
             )
         except sqlite3.Error as error:
-            raise explained(error, self._path) from error
+            explanation = explained(error, self._path)
+            raise explanation from explanation.__cause__
         try:
             self._check(connection)
         except BaseException:
@@ -130,7 +131,8 @@ class SqliteLogReader:
         try:
             version = check_version(connection, self._path)
         except (sqlite3.Error, UnicodeDecodeError) as error:
-            raise explained(error, self._path) from error
+            explanation = explained(error, self._path)
+            raise explanation from explanation.__cause__
         if version != VERSION:
             raise SqliteLogError(
                 "read_only",
@@ -232,7 +234,8 @@ class SqliteLogReader:
                 rows = self._connection.execute(select, parameters).fetchall()
             except (sqlite3.Error, UnicodeDecodeError) as error:
                 if self._is_current():
-                    raise explained(error, self._path) from error
+                    explanation = explained(error, self._path)
+                    raise explanation from explanation.__cause__
             else:
                 if self._is_current():
                     if not all(map(isinstance, chain.from_iterable(rows), cycle(types))):

@@ -5,12 +5,9 @@ from contextlib import suppress
 from typing import Any, Final, final
 
 from agent_messaging._records import record
-from agent_messaging.eventlog._sqlite_store import Store
+from agent_messaging.eventlog._sqlite_store import PORTION, Store
 
 __all__ = ["Retained", "Retention"]
-
-#: Rows that are removed in one transaction at most: some milliseconds.
-_PORTION: Final = 500
 
 #: Seconds between looks at what has grown old.
 _SWEEP_SECONDS: Final = 60.0
@@ -92,7 +89,8 @@ class Retention:
             if not self._relieve(store, user_id, now):
                 del self._users[user_id]
         elif not (
-            self._remove_old_events(store, now)
+            store.remove_forgotten()
+            or self._remove_old_events(store, now)
             or self._remove_old_claims(store, now)
             or self._remove_old_notices(store, now)
         ):
@@ -128,7 +126,7 @@ class Retention:
             return False
         *oldest, ended_at = execute(_OLDEST_OF_USER, (user_id,)).fetchone() or (None,)
         if ended_at is not None and ended_at <= now - _SPARED_SECONDS:
-            removed = self._evict(store, oldest, _PORTION)
+            removed = self._evict(store, oldest, PORTION)
             self._evicting = user_id if removed < oldest[2] else None
             return True
         if ended_at is not None:
@@ -140,7 +138,7 @@ class Retention:
     def _trim(self, store: Store, runs: Sequence[tuple[int, int, int]], excess: int) -> bool:
         """Remove the oldest events of the longest run under way; whether it could do with less."""
         number, first_seq, last_seq = max(runs, key=lambda row: row[2] - row[1])
-        count = min(excess, _PORTION, last_seq - first_seq)  # its newest event stays
+        count = min(excess, PORTION, last_seq - first_seq)  # its newest event stays
         store.connection.execute(
             "DELETE FROM events WHERE run = ? AND seq < ?", (number, first_seq + count)
         )
@@ -148,7 +146,7 @@ class Retention:
         return count > 0
 
     def _remove_old_events(self, store: Store, now: float) -> bool:
-        left = _PORTION
+        left = PORTION
         while left > 0:
             oldest = store.connection.execute(
                 _OLDEST, (now - self._bounds.keep_seconds,)
@@ -156,7 +154,7 @@ class Retention:
             if oldest is None:
                 break
             left -= self._evict(store, oldest, left)
-        return left < _PORTION
+        return left < PORTION
 
     def _evict(self, store: Store, run: Sequence[Any], portion: int) -> int:
         """Remove the oldest events of a run that has ended; how many."""
@@ -176,7 +174,7 @@ class Retention:
 
     def _remove_old_claims(self, store: Store, now: float) -> bool:
         over = store.connection.execute(
-            _OVER, (now - self._bounds.claim_seconds, _PORTION)
+            _OVER, (now - self._bounds.claim_seconds, PORTION)
         ).fetchall()
         if over:
             store.connection.executemany("DELETE FROM runs WHERE number = ?", over)
@@ -188,6 +186,6 @@ class Retention:
             store.connection.execute(
                 "DELETE FROM notices WHERE number IN"
                 " (SELECT number FROM notices WHERE told_at <= ? ORDER BY number LIMIT ?)",
-                (now - _NOTICE_SECONDS, _PORTION),
+                (now - _NOTICE_SECONDS, PORTION),
             ).rowcount
         )

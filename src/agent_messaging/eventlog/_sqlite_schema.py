@@ -87,8 +87,11 @@ _RETENTION: Final = (
     "INSERT INTO removals VALUES (0)",
 )
 
+#: Runs of which nothing is known any more but events, which are still to be removed.
+_FORGETTING: Final = ("CREATE TABLE forgotten (run INTEGER PRIMARY KEY)",)
+
 #: What makes each version out of the one before; the first, out of an empty file.
-STEPS: Final = (_RUNS_EVENTS_NOTICES, _RETENTION)
+STEPS: Final = (_RUNS_EVENTS_NOTICES, _RETENTION, _FORGETTING)
 
 #: The version that this code reads and writes.
 VERSION: Final = len(STEPS)

@@ -28,7 +28,10 @@ from agent_messaging.eventlog.protocol import (
     TakenRun,
 )
 
-__all__ = ["Store"]
+__all__ = ["PORTION", "Store"]
+
+#: Events that are removed in one transaction at most: some milliseconds.
+PORTION: Final = 500
 
 #: Runs under way that are remembered, so that an append to one need not look it up.
 _REMEMBERED: Final = 10_000
@@ -390,18 +393,38 @@ class Store:
 
     # The end of a user.
 
-    def forget(self, user_id: str) -> None:
-        """Drop all that is known of a user."""
+    def forget(self, user_id: str) -> bool:
+        """Drop all that is known of a user; whether events are left that nobody sees any more."""
         self.flush()
         execute = self.connection.execute
         numbers = execute("SELECT number FROM runs WHERE user_id = ?", (user_id,)).fetchall()
         execute(
-            "DELETE FROM events WHERE run IN (SELECT number FROM runs WHERE user_id = ?)",
+            "INSERT INTO forgotten SELECT number FROM runs"
+            " WHERE user_id = ? AND (ended_at IS NULL OR held > 0)",
             (user_id,),
         )
         for table in ("runs", "users", "notices"):
             execute(f"DELETE FROM {table} WHERE user_id = ?", (user_id,))  # noqa: S608 - one of those
         self.removed([number for (number,) in numbers])
+        return self.remove_forgotten()
+
+    def remove_forgotten(self) -> bool:
+        """Remove a portion of the events of forgotten runs; whether there may be more."""
+        execute = self.connection.execute
+        left = PORTION
+        while left > 0:
+            found = execute("SELECT run FROM forgotten LIMIT 1").fetchone()
+            if found is None:
+                return False
+            removed = execute(
+                "DELETE FROM events WHERE number IN"
+                " (SELECT number FROM events WHERE run = ? LIMIT ?)",
+                (*found, left),
+            ).rowcount
+            if removed < left:
+                execute("DELETE FROM forgotten WHERE run = ?", found)
+            left -= max(1, removed)
+        return True
 
     def removed(self, numbers: Sequence[int]) -> None:
         """Note that something was removed, for other processes too.

@@ -5,6 +5,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeAlias, final
 
@@ -16,7 +17,11 @@ from agent_messaging.eventlog._sqlite_news import News, Told
 from agent_messaging.eventlog._sqlite_retention import Retention
 from agent_messaging.eventlog._sqlite_store import Store
 
-__all__ = ["Answer", "Call", "LogThread", "Request"]
+__all__ = ["PAUSE", "Answer", "Call", "LogThread", "Request"]
+
+#: Seconds between portions of what is removed: other processes that wait to write are woken by
+#: nobody, and would hardly ever meet the moment in which they may.
+PAUSE: Final = 0.001
 
 _logger: Final = logging.getLogger("agent_messaging.eventlog")
 
@@ -98,14 +103,15 @@ class LogThread:
         *,
         poll_seconds: float,
         answer: Answer,
-        ended: Callable[[], object],
     ) -> None:
         self._file = file
         self._make_store = make_store
         self._retention = retention
         self._poll_seconds = poll_seconds
         self._answer = answer
-        self._ended = ended
+        #: Done when the thread has let go of the file; nobody can cancel it.
+        self._ended: Future[None] = Future()
+        self._ended.set_running_or_notify_cancel()
         self._news = News()
         self._store: Store | None = None
         self._is_over = False
@@ -125,8 +131,10 @@ class LogThread:
         """Have the thread end when it has done what it was handed."""
         self._queue.put(None)
 
-    def join(self) -> None:
-        """Wait for the thread, which has said that it ended."""
+    async def wait(self) -> None:
+        """Wait, in any event loop, for the thread to end. Cancelled, it ends all the same."""
+        if self._thread.is_alive():  # which it is not in a process that was forked
+            await asyncio.wrap_future(self._ended)
         self._thread.join()
 
     # In the thread.
@@ -143,7 +151,7 @@ class LogThread:
                     self._tidy()
         finally:
             self._drop_connection()
-            self._ended()
+            self._ended.set_result(None)
 
     @property
     def _is_tidying_due(self) -> bool:
@@ -152,8 +160,10 @@ class LogThread:
     def _take(self) -> list[Call]:
         """What waits to be done, once there is something; nothing, when it is time to look."""
         calls: list[Call] = []
-        waits = not self._is_tidying_due
+        waits = True
         timeout = self._poll_seconds if self._news.is_wanted else None
+        if self._is_tidying_due:
+            timeout = PAUSE
         try:
             while True:
                 handed = self._queue.get(waits, timeout)
@@ -184,10 +194,7 @@ class LogThread:
         try:
             told = self._transact(calls)
         except Exception as error:  # noqa: BLE001 - the clock is the host's, and may raise anything
-            explanation = explained(error, self._file.path)
-            if explanation is not error:
-                explanation.__cause__ = error
-            self._fail(calls, explanation)
+            self._fail(calls, explained(error, self._file.path))
         else:
             if self._trouble not in _WRITING or any(call.writes for call in calls):
                 self._note_trouble(None)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice, takewhile
 from typing import Final, final
 
-from agent_messaging._checks import check_bound, check_seconds
+from agent_messaging._checks import check_bound, check_claims
 from agent_messaging._errors import ConfigurationError, EventLogError, LeaseLost
 from agent_messaging._ids import new_id
 from agent_messaging._messages import MessageType
@@ -54,12 +54,12 @@ class MemoryEventLog:
         bytes: as ``bytes_per_user``, of all users together.
         claims_per_user: claims of one user, and with each what `find_run` tells of its run.
         claims: as ``claims_per_user``, of all users together.
-        claim_seconds: how long a claim is kept after its run has ended.
+        claim_seconds: how long a claim is kept after its run has ended: a day at least.
         clock: the time in seconds, for leases and claims; it never goes back.
 
     Raises:
-        ConfigurationError: a bound is not a positive integer, or ``claim_seconds`` not a positive
-            number.
+        ConfigurationError: a bound is not a positive integer, or ``claim_seconds`` less than a
+            day.
     """
 
     __slots__ = (
@@ -100,7 +100,7 @@ class MemoryEventLog:
                 claims=check_bound("claims", claims),
             ),
         )
-        check_seconds("claim_seconds", claim_seconds)
+        check_claims(claim_seconds)
         self._claim_seconds = claim_seconds
         self._clock = clock
         self._is_closed = False

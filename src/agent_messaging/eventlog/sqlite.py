@@ -1,7 +1,6 @@
 """An event log in an SQLite file, which processes of one machine may share."""
 
 import asyncio
-import contextlib
 import os
 import sqlite3
 import time
@@ -10,15 +9,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar, final
 
-from agent_messaging._checks import check_bound, check_seconds, check_word
-from agent_messaging._errors import EventLogError
+from agent_messaging._checks import check_bound, check_claims, check_seconds, check_word
+from agent_messaging._errors import ConfigurationError, EventLogError
 from agent_messaging.eventlog._sqlite_errors import Reason, SqliteLogError
 from agent_messaging.eventlog._sqlite_file import Durability, LogFile
 from agent_messaging.eventlog._sqlite_followers import Followers
 from agent_messaging.eventlog._sqlite_news import Key, News, Told
 from agent_messaging.eventlog._sqlite_retention import Retained, Retention
 from agent_messaging.eventlog._sqlite_store import Store
-from agent_messaging.eventlog._sqlite_thread import Call, LogThread, Request
+from agent_messaging.eventlog._sqlite_thread import PAUSE, Call, LogThread, Request
 from agent_messaging.eventlog.protocol import (
     EventPage,
     Lease,
@@ -44,7 +43,9 @@ class SqliteEventLog:
 
     Several processes of one machine may use the file at once, each with a log of its own; a
     process opens its log after it was forked. A thread of the log's own works on the file, never
-    the event loop: what is asked for while it is busy becomes one transaction.
+    the event loop: what is asked for while it is busy becomes one transaction. The log belongs to
+    the event loop in which it is first used: in another, every method but `aclose` raises
+    `ConfigurationError`.
 
     The file is opened, and made if there is none, by the first call, or by ``async with``, which
     raises what is wrong with it. After trouble (`SqliteLogError`) it is opened anew by itself.
@@ -62,8 +63,8 @@ class SqliteEventLog:
         runs_per_user: runs of one user that are held with their events.
         events_per_user: events of one user.
         keep_seconds: how long the events of a run are held after its end; a week.
-        claim_seconds: how long a claim is kept after the end of its run; a week. It is kept until
-            the events are gone in any case.
+        claim_seconds: how long a claim is kept after the end of its run: a day at least; a week
+            unless told otherwise. It is kept until the events are gone in any case.
         max_bytes: how long the file may become; None for no bound. Beyond, nothing is kept any
             more (`SqliteLogError`, ``full``).
         waiting_calls: calls that wait for the thread; further ones wait for their turn.
@@ -81,7 +82,6 @@ class SqliteEventLog:
         "_bounds",
         "_calls",
         "_clock",
-        "_ended",
         "_file",
         "_followers",
         "_is_closed",
@@ -113,11 +113,11 @@ class SqliteEventLog:
         check_word("durability", durability, ("process", "power"))
         for name, seconds in (
             ("keep_seconds", keep_seconds),
-            ("claim_seconds", claim_seconds),
             ("busy_seconds", busy_seconds),
             ("poll_seconds", poll_seconds),
         ):
             check_seconds(name, seconds)
+        check_claims(claim_seconds)
         check_bound("waiting_calls", waiting_calls)
         if max_bytes is not None:
             check_bound("max_bytes", max_bytes)
@@ -134,7 +134,6 @@ class SqliteEventLog:
         self._is_closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: LogThread | None = None
-        self._ended: asyncio.Event = asyncio.Event()
         #: Of this turn of the loop, to be handed over together.
         self._calls: list[Call] = []
         self._requests: list[Request] = []
@@ -226,7 +225,7 @@ class SqliteEventLog:
         """
         self._check_open()
         key = (user_id, run_id)
-        self._request(lambda news: news.follow(key))
+        self._request(self._started(), lambda news: news.follow(key))
         return self._followers.add(key, wake)
 
     # Notices.
@@ -240,7 +239,7 @@ class SqliteEventLog:
     ) -> Callable[[], None]:
         """Have ``tell`` called for each notice of the owner's runs: user id, run id, notice."""
         self._check_open()
-        self._request(News.listen)
+        self._request(self._started(), News.listen)
         return self._listeners.add(owner, tell)
 
     # Leases.
@@ -258,26 +257,41 @@ class SqliteEventLog:
     # The end of a user, and of the log.
 
     async def forget(self, user_id: str) -> None:
-        """Drop all that is known of a user: runs, events and claims. Idempotent."""
-        await self._ask(lambda store: store.forget(user_id))
+        """Drop all that is known of a user: runs, events and claims. Idempotent.
+
+        Nothing is known of the user from one moment on. The events are removed in portions after
+        it, so that others' calls need not wait: if it raises or is cancelled meanwhile, calling it
+        again goes on with that, and so does the log by itself, once in a while.
+        """
+        is_left = await self._ask(lambda store: store.forget(user_id))
+        while is_left:
+            await asyncio.sleep(PAUSE)
+            is_left = await self._ask(Store.remove_forgotten)
 
     async def aclose(self) -> None:
         """Do what was asked for, close the file, and wait for the thread. Idempotent.
 
         Every method raises `EventLogError` from now on. Cancelled, the log is closed all the same.
+        In any event loop, if the log's own does not run any more.
+
+        Raises:
+            ConfigurationError: the log's event loop is another one, and runs; the log is open.
         """
+        thread = self._thread
         if not self._is_closed:
+            loop = self._loop
+            if loop is not None and loop.is_running() and loop is not asyncio.get_running_loop():
+                raise ConfigurationError(
+                    "the event log is in use in another event loop, which runs; close it there"
+                )
             self._is_closed = True
             self._followers.clear()
             self._listeners.clear()
-            if self._thread is None:
-                self._ended.set()
-            else:
+            if thread is not None:
                 self._hand_over()
-                self._thread.end()
-        await self._ended.wait()
-        if self._thread is not None:
-            self._thread.join()
+                thread.end()
+        if thread is not None:
+            await thread.wait()
 
     # What the methods share.
 
@@ -288,14 +302,13 @@ class SqliteEventLog:
     def _ask(self, work: Callable[[Store], T], *, writes: bool = True) -> Awaitable[T]:
         """Have the thread do it, with all else that is asked for in this turn of the loop."""
         self._check_open()
+        loop = self._started()
         if self._under_way >= self._waiting_calls:
             return self._ask_later(work, writes=writes)
-        self._under_way += 1
-        loop = self._loop or self._started()
         future: asyncio.Future[T] = loop.create_future()
-        if not self._calls:
-            self._schedule()
+        self._schedule(loop)
         self._calls.append(Call(work, future, writes=writes))
+        self._under_way += 1
         return future
 
     async def _ask_later(self, work: Callable[[Store], T], *, writes: bool) -> T:
@@ -306,35 +319,47 @@ class SqliteEventLog:
             self._check_open()
         return await self._ask(work, writes=writes)
 
-    def _request(self, request: Request) -> None:
+    def _request(self, loop: asyncio.AbstractEventLoop, request: Request) -> None:
         """Change what the thread tells of, before anything that is asked for from now on."""
-        self._schedule()
+        self._schedule(loop)
         self._requests.append(request)
 
     def _leave(self, key: Key) -> None:
-        self._request(lambda news: news.leave(key))
+        self._request_no_more(lambda news: news.leave(key))
 
     def _listen_no_more(self, _: str) -> None:
         if not self._listeners:
-            self._request(News.listen_no_more)
+            self._request_no_more(News.listen_no_more)
 
-    def _schedule(self) -> None:
+    def _request_no_more(self, request: Request) -> None:
+        loop = self._loop
+        if loop is not None and not loop.is_closed():  # with it, nobody is told of anything
+            self._request(loop, request)
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._calls and not self._requests:
-            self._started().call_soon(self._hand_over)
+            loop.call_soon(self._hand_over)
 
     def _started(self) -> asyncio.AbstractEventLoop:
         """The loop, with a thread to work for it."""
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-            self._thread = LogThread(
-                self._file,
-                self._make_store,
-                Retention(self._bounds, self._clock),
-                poll_seconds=self._poll_seconds,
-                answer=self._answer,
-                ended=self._end,
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._start(loop)
+        return loop
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._loop is not None:
+            raise ConfigurationError(
+                "the event log was used in another event loop before; make one for each"
             )
-        return self._loop
+        self._thread = LogThread(
+            self._file,
+            self._make_store,
+            Retention(self._bounds, self._clock),
+            poll_seconds=self._poll_seconds,
+            answer=lambda calls, told: loop.call_soon_threadsafe(self._answered, calls, told),
+        )
+        self._loop = loop
 
     def _hand_over(self) -> None:
         if self._thread is not None and (self._calls or self._requests):
@@ -343,15 +368,6 @@ class SqliteEventLog:
 
     def _make_store(self, connection: sqlite3.Connection) -> Store:
         return Store(connection, self._clock, max(1, self._bounds.events_per_user // 8))
-
-    # Called in the thread.
-
-    def _answer(self, calls: Sequence[Call], told: Told) -> None:
-        self._started().call_soon_threadsafe(self._answered, calls, told)
-
-    def _end(self) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop was closed, and the log was not
-            self._started().call_soon_threadsafe(self._ended.set)
 
     # Called in the loop, when the thread has done something.
 

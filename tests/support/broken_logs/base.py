@@ -51,15 +51,11 @@ class BrokenLog:
         lost: leases whose run was taken, with the leases that took their place.
     """
 
-    #: How long the good log keeps claims.
-    claim_seconds = 24 * 3600
-
     def __init__(self, settings: Settings) -> None:
         self.clock: Final = settings.clock
         self.log: Final = MemoryEventLog(
             events_per_user=settings.events_per_user,
             clock=settings.clock,
-            claim_seconds=self.claim_seconds,
         )
         self.leases: Final[dict[tuple[str, str], Lease]] = {}
         self.lost: Final[dict[Lease, Lease]] = {}

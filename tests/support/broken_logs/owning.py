@@ -58,7 +58,10 @@ class FindsClaimsUnderWayForEver(BrokenLog):
 
 
 class KeepsClaimsForAnHour(BrokenLog):
-    claim_seconds = 3600
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        # The good log refuses to be asked for that.
+        self.log._claim_seconds = 3600  # pyright: ignore[reportPrivateUsage]
 
 
 # Fencing.
