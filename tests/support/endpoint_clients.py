@@ -99,6 +99,7 @@ class Screen:
         spare_stops: how many more may come.
         resumes: how many RESUMED it waits for, where it is not known what they have to tell.
         cursors: the last event of each run that it watches, as the endpoint has to know it.
+        newest_end: the run whose last event was the last frame.
         evictions: how often it was told, in the middle of a run, that some events are gone.
     """
 
@@ -113,6 +114,7 @@ class Screen:
         self.cursors: dict[str, int] = {}
         self.resumes = 0
         self.evictions = 0
+        self.newest_end: str | None = None
         self._user_id = user_id
         self._witness = witness
         self._memory = memory
@@ -139,6 +141,7 @@ class Screen:
         if not text.isascii():
             self._fault("not ASCII", text)
         frame: Json = json.loads(text)
+        self.newest_end = frame.get("run_id") if frame["type"] in TERMINAL else None
         if "run_id" in frame:
             self._read_event(frame)
         else:

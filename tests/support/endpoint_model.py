@@ -302,7 +302,9 @@ class Model:
         watched = screen.cursors.get(run.run_id)
         if watched is None:
             screen.cursors[run.run_id] = cursor
-            return {new}
+            # Whether its watch is over is not known to who has just been shown its end.
+            at_the_end = (last + 1, last, run.status, False)
+            return {new, at_the_end} if screen.newest_end == run.run_id else {new}
         self.situations["resumed: watched"] += 1
         # One more may be on its way.
         places = {watched, min(watched + 1, last), max(watched, held_before)}
