@@ -100,6 +100,7 @@ class Screen:
         resumes: how many RESUMED it waits for, where it is not known what they have to tell.
         cursors: the last event of each run that it watches, as the endpoint has to know it.
         newest_end: the run whose last event was the last frame.
+        told_ends: the runs of which it was told that no event follows.
         evictions: how often it was told, in the middle of a run, that some events are gone.
     """
 
@@ -115,6 +116,7 @@ class Screen:
         self.resumes = 0
         self.evictions = 0
         self.newest_end: str | None = None
+        self.told_ends: set[str] = set()
         self._user_id = user_id
         self._witness = witness
         self._memory = memory
@@ -303,6 +305,7 @@ class Screen:
                 self._fault(f"event {expected} is the next to come, and not as in", run)
             ended = run["status"] in ("completed", "failed", "cancelled")
             if ended and from_seq > to_seq:
+                self.told_ends.add(run_id)
                 self._next.pop(run_id, None)
                 self.cursors.pop(run_id, None)
             else:

@@ -302,9 +302,11 @@ class Model:
         watched = screen.cursors.get(run.run_id)
         if watched is None:
             screen.cursors[run.run_id] = cursor
-            # Whether its watch is over is not known to who has just been shown its end.
+            # Whether its watch is over is not known to who has just been shown its end, or was
+            # told that there is no more: what comes before that may hold it up.
             at_the_end = (last + 1, last, run.status, False)
-            return {new, at_the_end} if screen.newest_end == run.run_id else {new}
+            may_watch = screen.newest_end == run.run_id or run.run_id in screen.told_ends
+            return {new, at_the_end} if may_watch else {new}
         self.situations["resumed: watched"] += 1
         # One more may be on its way.
         places = {watched, min(watched + 1, last), max(watched, held_before)}
