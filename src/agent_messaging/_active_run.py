@@ -185,7 +185,8 @@ class ActiveRun:
     @property
     def needs_lease(self) -> bool:
         """Whether it is still to be written to the log, and may be."""
-        return not (self.is_ended or self.is_ending or self.journal.failed)
+        is_done = self._has_returned or self._is_decided
+        return not (is_done or self.is_ended or self.journal.failed)
 
     def lose_lease(self) -> None:
         """It is another owner's by now, or was forgotten: end the agent, and write nothing more."""

@@ -118,7 +118,9 @@ class ControlLane:
         else:
             candidates = [target]
         others = [run_id for run_id in candidates if run_id not in known]
-        return [run_id for run_id in others if await self._ask_to_stop(user_id, run_id)]
+        # The newest first: none that waits is to begin when the one before it ends.
+        asked_to = [run_id for run_id in others[::-1] if await self._ask_to_stop(user_id, run_id)]
+        return asked_to[::-1]
 
     async def _runs_of(
         self, user_id: str, thread_id: str, *, unended: bool = False
@@ -155,6 +157,9 @@ class ControlLane:
             barrier.give_up()
             self._services.counters.refused(refusal.code)
             session.delivery.answer(MessageType.ERROR_MESSAGE, refusal.reply)
+        except BaseException:
+            barrier.give_up()
+            raise
         else:
             barrier.ended()
 

@@ -371,7 +371,7 @@ class Delivery:
         except RemoteError:
             self.finish("log_unavailable")
             return
-        if watch.is_ahead_of(page):
+        if watch.note_if_lost(page):
             self.finish("log_unavailable")
         watches, run_id = self._watches, watch.run_id
         if watches.get(run_id) is not watch:

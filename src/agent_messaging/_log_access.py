@@ -4,12 +4,11 @@ import asyncio
 import logging
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from agent_messaging._errors import ErrorCode, EventLogError, RemoteError
 from agent_messaging._log import log, raised_at
-from agent_messaging._timeouts import timeout_at
+from agent_messaging._timeouts import timeout_after, timeout_at
 from agent_messaging.eventlog.protocol import EventLog
 
 __all__ = ["asked", "backoff", "note_trouble", "tell_watched"]
@@ -59,9 +58,13 @@ async def asked(
 
 
 async def tell_watched(event_log: EventLog, user_id: str, run_id: str, timeout: float) -> None:
-    """Tell the owner of a run that it is watched here, if the log takes that in time."""
-    with suppress(RemoteError):
-        await asked(lambda: event_log.notify(user_id, run_id, "watched"), timeout)
+    """Tell the owner of a run that it is watched here; tried once, as it is told again anyway.
+
+    Raises:
+        Exception: whatever the log does; `TimeoutError`, it does not take that in time.
+    """
+    async with timeout_after(timeout):
+        await event_log.notify(user_id, run_id, "watched")
 
 
 async def _asked_on(

@@ -86,7 +86,7 @@ def _call(payload: str) -> tuple[str, str]:
     try:
         call = json.loads(payload)
         return str(call.get("tool_call_id", "")), str(call.get("tool_name", ""))
-    except (ValueError, AttributeError):  # no JSON, or no object
+    except (ValueError, AttributeError, RecursionError):  # no JSON, no object, or too deep
         return "", ""
 
 

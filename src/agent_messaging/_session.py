@@ -10,7 +10,7 @@ from typing_extensions import Buffer
 from agent_messaging._delivery import Delivery
 from agent_messaging._errors import RemoteError, TransportError
 from agent_messaging._log import log, raised_at
-from agent_messaging._log_access import tell_watched
+from agent_messaging._log_access import note_trouble, tell_watched
 from agent_messaging._messages import MessageType
 from agent_messaging._outbox import Transport
 from agent_messaging._services import Services
@@ -187,7 +187,7 @@ class Session:
 
     async def end_calls(self, *, are_cancelled: bool) -> None:
         """Wait for the host's handlers; cancelled, they have ``cancel_grace`` to end."""
-        calls = [call for call, is_work in self._calls.items() if is_work or are_cancelled]
+        calls = [call for call, is_work in self._calls.items() if is_work]
         if are_cancelled:
             for call in calls:
                 call.cancel()
@@ -210,9 +210,14 @@ class Session:
 
     def _tell_owner(self, run_id: str) -> None:
         """Tell a run's owner that it is watched, who may be about to end it for want of that."""
+        self._services.tasks.spawn(self._tell_watched(run_id), f"watch {run_id}")
+
+    async def _tell_watched(self, run_id: str) -> None:
         services = self._services
-        telling = tell_watched(services.log, self.user_id, run_id, services.log_timeout)
-        services.tasks.spawn(telling, f"watch {run_id}")
+        try:
+            await tell_watched(services.log, self.user_id, run_id, services.log_timeout)
+        except Exception as error:  # noqa: BLE001 - a log of the host's may raise anything
+            note_trouble(error)
 
     # Its end.
 

@@ -7,7 +7,7 @@ from typing import Final, final
 
 from agent_messaging._errors import EventLogError, LeaseLost, RemoteError
 from agent_messaging._log import log
-from agent_messaging._log_access import asked, tell_watched
+from agent_messaging._log_access import asked, note_trouble, tell_watched
 from agent_messaging._recovery import missing_events
 from agent_messaging._services import Services
 from agent_messaging._users import Users
@@ -73,10 +73,15 @@ class Upkeep:
     async def _now_and_then(self, work: Callable[[], Awaitable[object]]) -> None:
         while True:
             pause = self._services.lease_seconds / _RENEWALS
+            # A lease is not to expire for what the log could not do for a moment.
+            retry = min(pause, _RETRY)
             try:
                 await work()
-            except RemoteError:  # which was logged; a lease is not to expire for it
-                pause = min(pause, _RETRY)
+            except RemoteError:  # which was logged
+                pause = retry
+            except Exception as error:  # noqa: BLE001 - a log of the host's may raise anything
+                note_trouble(error)
+                pause = retry
             await asyncio.sleep(pause)
 
     # Leases, and watchers elsewhere.
@@ -92,7 +97,8 @@ class Upkeep:
                 lambda: services.log.renew(leases, services.lease_seconds), services.log_timeout
             )
             for lease in lost:
-                runs[lease].lose_lease()
+                if lease in runs:
+                    runs[lease].lose_lease()
 
     async def _tell(self) -> None:
         """Tell the owners of other runs that they are watched here."""
@@ -104,7 +110,12 @@ class Upkeep:
         ]
         for start in range(0, len(watched), _BATCH):
             batch = watched[start : start + _BATCH]
-            await asyncio.gather(*(tell_watched(event_log, *each, timeout) for each in batch))
+            answers = await asyncio.gather(
+                *(tell_watched(event_log, *each, timeout) for each in batch), return_exceptions=True
+            )
+            for answer in answers:
+                if answer is not None:
+                    raise answer  # one says it for all; they are told again in a moment
 
     # What others left.
 
@@ -116,13 +127,14 @@ class Upkeep:
         """
         try:
             return await self._recover()
-        except RemoteError as error:
+        except Exception as error:
             raise EventLogError("the event log could not be asked for runs to recover") from error
 
     async def _recover(self) -> int:
         services = self._services
+        await self._keep()  # an endpoint that stood still has no other take its runs than itself
         ended = 0
-        trouble: list[RemoteError] = []
+        trouble: list[Exception] = []
         while True:
             taken = await asked(
                 lambda: services.log.take_expired(
@@ -131,7 +143,7 @@ class Upkeep:
                 services.log_timeout,
             )
             answers = await asyncio.gather(*(self._end(run) for run in taken))
-            refusals = [answer for answer in answers if isinstance(answer, RemoteError)]
+            refusals = [answer for answer in answers if isinstance(answer, Exception)]
             ended += sum(answer is True for answer in answers)
             trouble += refusals
             if len(taken) < _BATCH or len(refusals) == _BATCH:
@@ -140,7 +152,7 @@ class Upkeep:
             raise trouble[0]
         return ended
 
-    async def _end(self, taken: TakenRun) -> bool | RemoteError:
+    async def _end(self, taken: TakenRun) -> bool | Exception:
         """End one run; whether that was to be done, or why it cannot be done now."""
         services = self._services
         lease, record = taken
@@ -161,7 +173,7 @@ class Upkeep:
         try:
             events = await missing_events(read, services.dialect, services.clock.wall, record)
             was_ended = await asked(lambda: append(events), services.log_timeout)
-        except RemoteError as error:
+        except Exception as error:  # noqa: BLE001 - what the log has may be anything
             return error  # and none of the runs behind it waits for it
         if was_ended:
             services.counters.recovered += 1

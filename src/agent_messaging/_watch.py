@@ -111,8 +111,8 @@ class Watch:
         # It would be read over and over.
         raise EventLogError("the log lacks events that it says it has")
 
-    def is_ahead_of(self, page: EventPage | None) -> bool:
-        """Whether the log has lost what was sent already, or a run under way; which is logged."""
+    def note_if_lost(self, page: EventPage | None) -> bool:
+        """Note whether the log has lost what was sent already, or a run under way: log that."""
         if page is None and self.active is not None:
             self.status = self.active.end or self.status
         has_ended = self.status in ENDED

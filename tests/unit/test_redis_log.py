@@ -255,8 +255,8 @@ def test_a_claim_goes_a_day_after_the_end_of_its_run() -> None:
             await trial.advance(DAY)
             await trial.claim("five", thread_id="new")
             assert await fields(client) == {
-                *("stwo", "rtwo", "cmessage%20of%20two", "tanother"),
-                *("sfour", "rfour", "cmessage%20of%20four", "tnew"),
+                *("stwo", "rtwo", "cmessage%20of%20two", "tanother", "uanother"),
+                *("sfour", "rfour", "cmessage%20of%20four", "tnew", "unew"),
                 *("sfive", "rfive", "cmessage%20of%20five"),
             }
 

@@ -275,6 +275,38 @@ def test_a_stop_of_a_thread_reaches_a_run_behind_any_number_that_have_ended() ->
     run(main())
 
 
+def test_a_stop_at_the_other_begins_none_of_the_queued_messages_that_it_stops() -> None:
+    async def main() -> None:
+        log = TroubledLog(is_prompt=True)
+        async with two(log) as sites:
+            here, there = await both(sites)
+            for name in ("m1", "m2", "m3"):
+                await here.chat("work 300", name, "t1")
+            await here.heard()
+            log.always("notify", takes(0.01, 0.01))
+            await there.stop(thread_id="t1")
+            await asyncio.sleep(1.0)
+            assert "started" not in await here.heard()
+            assert told(there, sites[0])[-1] == "stopped m1 m2 m3"
+            log.always("notify", takes(0.0))
+
+    run(main())
+
+
+def test_a_drain_leaves_a_stop_to_its_answer() -> None:
+    async def main() -> None:
+        async with two() as sites:
+            here, there = await both(sites)
+            await here.chat("tidy 2", "m1", "t1")
+            await there.stop(thread_id="t1")
+            await sites[1].endpoint.drain()
+            assert now() < 1.0
+            await asyncio.sleep(5.0)
+            assert told(there, sites[0]) == ["stopped m1"]
+
+    run(main())
+
+
 def test_leaving_does_not_wait_for_the_owner_of_a_stopped_run_who_may_be_gone() -> None:
     async def main() -> None:
         log = TroubledLog(is_prompt=True)

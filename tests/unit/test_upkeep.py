@@ -20,6 +20,7 @@ from agent_messaging import (
     Run,
     grace,
 )
+from agent_messaging.compat import adapt_service
 from support import run
 from support.endpoints import Connection, Site, now, worker
 from support.logs import TroubledLog, fails, hangs, loses, takes
@@ -261,6 +262,61 @@ def test_a_run_that_cannot_be_read_or_ended_holds_up_none_behind_it() -> None:
     run(main())
 
 
+def test_what_a_log_raises_or_holds_that_nobody_expects_is_trouble_and_ends_no_upkeep() -> None:
+    async def main() -> None:
+        log = shared_log()
+        deep = "[" * 100_000
+        await leave_behind(log.inner, "left", [(STARTED, "{}"), (EXECUTING, deep)])
+        log.plan("take_expired", fails(KeyError))
+        log.plan("renew", fails(KeyError), fails(KeyError))
+        log.plan("append", fails(KeyError))
+        log.plan("read", hangs())
+        async with Site(log=log, log_timeout=0.01) as site:
+            await asyncio.sleep(150.0)
+            page = await log.inner.read("u1", "left", after=2, limit=9)
+            assert page is not None
+            assert [event.type for event in page.events] == [COMPLETED, MessageType.AGENT_FAILED]
+            assert site.endpoint.stats()["runs_recovered"] == 1
+
+    run(main())
+
+
+def test_a_page_that_cannot_be_meant_is_trouble_of_its_run_alone() -> None:
+    async def main() -> None:
+        log = shared_log()
+        await leave_behind(log.inner, "odd")
+        await leave_behind(log.inner, "left", [(STARTED, "{}")])
+        odd = LoggedEvent(STARTED, "{}", 1, float("nan"))
+        await log.inner.append(Lease("u1", "odd", "token"), (odd,))
+        async with Site(log=log) as site:
+            await asyncio.sleep(26.0)
+            with pytest.raises(EventLogError):
+                await site.endpoint.recover()
+            assert len(await events_of(log.inner, "left")) == 2
+            await leave_behind(log.inner, "later", [(STARTED, "{}")])
+            await asyncio.sleep(60.0)
+            assert len(await events_of(log.inner, "later")) == 2
+
+    run(main())
+
+
+def test_an_endpoint_that_stood_still_takes_none_of_its_own_runs() -> None:
+    async def main() -> None:
+        slept = 0.0
+        inner = MemoryEventLog(clock=lambda: now() + slept)
+        log = TroubledLog(is_prompt=True, inner=inner)
+        log.always("renew", takes(0.05))
+        async with Site(log=log) as site:
+            client = await site.connect()
+            await client.chat("work 100", "m1")
+            await asyncio.sleep(15.0)
+            slept = 40.0
+            await asyncio.sleep(200.0)
+            assert await client.heard() == "m1 started, m1 completed"
+
+    run(main())
+
+
 def test_where_nothing_can_be_ended_no_more_is_taken_over() -> None:
     async def main() -> None:
         log = shared_log()
@@ -377,6 +433,38 @@ def test_an_owner_that_loses_its_lease_ends_the_agent_and_says_nothing_more(act:
     run(main())
 
 
+def test_a_service_that_relays_its_end_and_goes_on_keeps_its_run() -> None:
+    async def main() -> None:
+        log = shared_log()
+        service = _GoesOn()
+        async with Site(handler=AgentMessageHandler(adapt_service(service)), log=log) as site:
+            client = await site.connect()
+            await client.chat("x", "m1")
+            await asyncio.sleep(100.0)
+            assert service.has_ended
+            kinds = [frame["type"] for frame in client.frames[1:]]
+            assert kinds == ["agent_started", "agent_completed"]
+
+    run(main())
+
+
+class _GoesOn:
+    """A former service that has work left when it has sent the run's end."""
+
+    has_ended = False
+
+    async def handle_start_agent(
+        self, *, user_id: str, payload: object, db_session: object, websocket: object
+    ) -> None: ...
+
+    async def handle_user_message(
+        self, *, user_id: str, payload: object, db_session: object, websocket: Any
+    ) -> None:
+        await websocket.send_text('{"type": "agent_completed", "payload": {"result": "x"}}')
+        await asyncio.sleep(40.0)
+        self.has_ended = True
+
+
 def test_what_an_agent_emits_after_its_lease_was_lost_goes_nowhere() -> None:
     async def agent(run: Run) -> None:
         await asyncio.sleep(100.0)
@@ -448,6 +536,24 @@ def test_a_run_that_is_watched_at_another_goes_on(on_disconnect: Any, comes: str
             await client.close()
             await asyncio.sleep(300.0)
             assert told(other, here)[-1] == "m1 completed"
+
+    run(main())
+
+
+def test_it_goes_on_though_its_owner_cannot_be_told_for_a_while() -> None:
+    async def main() -> None:
+        log = shared_log()
+        async with two(log) as (first, second):
+            here, there = await first.connect(), await second.connect()
+            await here.chat("work 300", "m1", "t1")
+            await there.resume(thread_id="t1")
+            await here.close()
+            await asyncio.sleep(9.5)
+            log.always("notify", fails())
+            await asyncio.sleep(13.0)
+            log.always("notify", takes(0.0))
+            await asyncio.sleep(300.0)
+            assert told(there, first)[-1] == "m1 completed"
 
     run(main())
 

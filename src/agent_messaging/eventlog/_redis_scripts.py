@@ -9,6 +9,7 @@ encoded, and hold no space:
     r<run>      thread message digest before    (before: the thread's run before this one)
     c<message>  run
     t<thread>   run                             (the thread's newest)
+    u<thread>   run run ...                     (those of it that have not ended; none if all have)
 
 The keys of every script are of one shard. Those that do the same for several runs get keys and
 arguments for each behind those for all, and answer for each, in a list or in one line. What may
@@ -34,6 +35,7 @@ __all__ = [
     "TAKE",
     "TELL",
     "THREAD",
+    "UNENDED",
     "Script",
 ]
 
@@ -125,7 +127,8 @@ local time = now(ARGV[1])
 local before = redis.call('HGET', runs, 't' .. thread) or ''
 redis.call('HSET', runs, 'c' .. message, run, 't' .. thread, run,
   's' .. run, '0 queued ' .. token .. ' ' .. owner,
-  'r' .. run, thread .. ' ' .. message .. ' ' .. digest .. ' ' .. before)
+  'r' .. run, thread .. ' ' .. message .. ' ' .. digest .. ' ' .. before,
+  'u' .. thread, (redis.call('HGET', runs, 'u' .. thread) or '') .. run .. ' ')
 redis.call('DEL', events)
 redis.call('ZADD', leases, time + lease, member)
 for _, old in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', time - hold, 'LIMIT', 0, 8)) do
@@ -156,6 +159,15 @@ local function ends_with(events, first, count, at)
   end
   return #held > 0
 end
+local function note_end(runs, run)
+  local unended = 'u' .. string.match(redis.call('HGET', runs, 'r' .. run) or '', '^%S*')
+  local left = ''
+  for other in string.gmatch(redis.call('HGET', runs, unended) or '', '%S+') do
+    if other ~= run then left = left .. other .. ' ' end
+  end
+  if left == '' then redis.call('HDEL', runs, unended)
+  else redis.call('HSET', runs, unended, left) end
+end
 local answers, news, at = {}, {}, 2
 for key = first_key, #KEYS, keys_each do
   local runs, events = KEYS[key], KEYS[key + 1]
@@ -182,6 +194,7 @@ for key = first_key, #KEYS, keys_each do
     if over[status] then
       local leases, ends = KEYS[3], KEYS[key + 2]
       redis.call('ZREM', leases, member)
+      note_end(runs, run)
       redis.call('ZADD', ends, now(ahead), run)
       redis.call('PEXPIRE', events, keep)
       for _, each in ipairs({leases, runs, ends}) do redis.call('PEXPIRE', each, hold) end
@@ -244,21 +257,24 @@ return answers
 # KEYS: runs. ARGV: message.
 FIND: Final = Script("find a claim", "return redis.call('HGET', KEYS[1], 'c' .. ARGV[1])")
 
-# KEYS: runs. ARGV: thread, limit, 1 for those alone that have not ended or 0.
+# KEYS: runs. ARGV: thread, limit.
 THREAD: Final = Script(
     "list a thread's runs",
-    _STATE,
     """
 local found, run = {}, redis.call('HGET', KEYS[1], 't' .. ARGV[1])
 while run and #found < tonumber(ARGV[2]) do
   local known = redis.call('HGET', KEYS[1], 'r' .. run)
   if not known then break end
-  local _, status = state_of(KEYS[1], run)
-  if ARGV[3] == '0' or not over[status] then found[#found + 1] = run end
+  found[#found + 1] = run
   run = string.match(known, '%S*$')
 end
 return found
 """,
+)
+
+# KEYS: runs. ARGV: thread.
+UNENDED: Final = Script(
+    "list a thread's unended runs", "return redis.call('HGET', KEYS[1], 'u' .. ARGV[1]) or ''"
 )
 
 # KEYS: runs. ARGV: none.

@@ -26,24 +26,17 @@ from agent_messaging.eventlog._redis_keys import (
 )
 from agent_messaging.eventlog._redis_readers import NoticeReader, Reading, WakeReader
 from agent_messaging.eventlog.protocol import (
+    STATUS_AFTER,
     EventPage,
     Lease,
     LoggedEvent,
     Notice,
     RunRecord,
-    RunStatus,
     TakenRun,
 )
 
 __all__ = ["RedisClient", "RedisLogError", "RedisPipeline", "RedisStreamsEventLog"]
 
-#: The status of a run by the type of its last event, where that is not ``running``.
-_STATUS: Final[dict[MessageType, RunStatus]] = {
-    MessageType.AGENT_QUEUED: "queued",
-    MessageType.AGENT_COMPLETED: "completed",
-    MessageType.AGENT_FAILED: "failed",
-    MessageType.AGENT_CANCELLED: "cancelled",
-}
 _TERMINAL: Final = frozenset(
     {MessageType.AGENT_COMPLETED, MessageType.AGENT_FAILED, MessageType.AGENT_CANCELLED}
 )
@@ -225,7 +218,7 @@ class RedisStreamsEventLog:
         user_id, run_id, token = lease
         keys, run = self._keys.user(user_id), encoded(run_id)
         last = events[-1].type
-        status = _STATUS.get(last, "running")
+        status = STATUS_AFTER.get(last, "running")
         what = f"{keys.user}:{run} {encoded(token)} {first} {len(events)} {status}"
         shard: tuple[str, ...] = self._keys.wakes(keys.shard)
         part: tuple[str, ...] = (keys.runs, keys.events + run)
@@ -264,9 +257,13 @@ class RedisStreamsEventLog:
     ) -> Sequence[RunRecord]:
         """The newest ``limit`` runs of a user's thread, or of its unended ones; oldest first."""
         keys = self._keys.user(user_id)
-        what = (encoded(thread_id), limit, int(unended))
-        listed = await self._calls.ask(scripts.THREAD, (keys.runs,), what)
-        looked = await self._look(keys, texts(listed)[::-1])
+        thread = encoded(thread_id)
+        if unended:
+            listed = text(await self._calls.ask(scripts.UNENDED, (keys.runs,), (thread,)))
+            newest = listed.split()[::-1][:limit]
+        else:
+            newest = texts(await self._calls.ask(scripts.THREAD, (keys.runs,), (thread, limit)))
+        looked = await self._look(keys, newest[::-1])
         return [found.record for found in looked if found is not None]
 
     def follow(self, user_id: str, run_id: str, wake: Callable[[int], None]) -> Callable[[], None]:
