@@ -65,7 +65,7 @@ class RedisStreamsEventLog:
     """Keeps events in a Redis server, shared by all processes that use it; an `EventLog`.
 
     It is as durable as the server is set up to be: see the how-to. Redis 7.0 or newer; one
-    server, or a primary with replicas.
+    server, a primary with replicas, or a cluster if the client is a `redis.asyncio.RedisCluster`.
 
     Each run's events are a stream. A run under way keeps its newest ``events_per_run`` events; one
     that has ended keeps those for ``keep_seconds``, and is found for ``claim_seconds`` after its
