@@ -36,8 +36,9 @@ class RedisClient(Protocol):
 class RedisLogError(EventLogError):
     """The Redis server, or the client's way to it, cannot do now what the log asked for.
 
-    Its cause is what the client raised. What was asked for happened wholly or not at all; asking
-    again is sound, and nothing need be restarted once the server answers.
+    Its cause is what the client raised; none where too many calls wait for it to be asked at all.
+    What was asked for happened wholly or not at all; asking again is sound, and nothing need be
+    restarted once the server answers.
     """
 
 
