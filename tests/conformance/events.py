@@ -57,6 +57,7 @@ async def nothing_is_appended_where_there_is_nothing_to_append(make_log: MakeLog
         lease = await trial.claim("run")
         await trial.append(lease, [])
         await trial.append_each(lease, story(3))
+        await trial.append(lease, [])
         assert await trial.events("run") == story(3)
 
 
@@ -154,15 +155,6 @@ async def a_run_that_nobody_has_is_told_as_none(make_log: MakeLog) -> None:
         assert await trial.log.read("ann", "other", after=0, limit=9) is None
         assert await trial.log.find_run("ann", "other") is None
         assert await trial.log.find_claim("ann", "other") is None
-
-
-async def nothing_may_be_appended_at_any_time(make_log: MakeLog) -> None:
-    async with opened(make_log) as trial:
-        lease = await trial.claim("run")
-        for each in ((), *([one] for one in story(3)), ()):
-            await trial.append(lease, list(each))
-            await trial.append(lease, [])
-        assert await trial.events("run") == story(3)
 
 
 async def runs_are_appended_to_at_once(make_log: MakeLog) -> None:

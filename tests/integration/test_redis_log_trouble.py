@@ -2,10 +2,13 @@
 
 import asyncio
 import shutil
+import socket
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
+from redis.asyncio.cluster import RedisCluster
 
 from agent_messaging import Lease, LoggedEvent
 from agent_messaging.eventlog.redis_streams import RedisLogError, RedisStreamsEventLog
@@ -207,6 +210,67 @@ def test_a_node_of_a_cluster_that_has_not_the_slot_says_so() -> None:
 
     with running_server("--cluster-enabled", "yes", "--save", "") as server:
         asyncio.run(with_log(server, main))
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port: int = listening.getsockname()[1]
+        return port
+
+
+async def every_use(trial: Trial, user_id: str) -> None:
+    lease = await trial.claim("run", user_id)
+    woken, told = Wakes(), asyncio.Event()
+    trial.log.follow(user_id, "run", woken.wake)
+    trial.log.follow_notices("owner", lambda user_id, run_id, notice: told.set())
+    await trial.append_each(lease, story(9)[:3])
+    await woken.until(3)
+    assert await trial.log.notify(user_id, "run", "stop")
+    await told.wait()
+    assert not await trial.log.renew([lease], LEASE_SECONDS)
+    assert not await trial.log.take_expired("another", LEASE_SECONDS, limit=9)
+    assert await trial.events("run", user_id) == story(9)[:3]
+    await trial.log.forget(user_id)
+    await woken.until(0)
+
+
+def test_a_cluster_takes_a_client_that_knows_clusters_and_tells_one_that_does_not() -> None:
+    async def main() -> None:
+        users = [f"user {number}" for number in range(20)]
+        async with client_of(servers[0]) as single:
+            log = RedisStreamsEventLog(single, block_seconds=0.2)
+            trial = Trial(redis_log_on_trial(log))
+            claims = [trial.claim("run", user) for user in users]
+            outcomes = await asyncio.gather(*claims, return_exceptions=True)
+            moved = [one for one in outcomes if isinstance(one, RedisLogError)]
+            assert 0 < len(moved) < len(users)
+            assert all("MovedError" in str(one) for one in moved)
+            assert all("use a client that knows clusters" in str(one) for one in moved)
+            for user in users:
+                with suppress(RedisLogError):
+                    await log.forget(user)
+            await log.aclose()
+        async with RedisCluster(host="127.0.0.1", port=ports[0]) as client:
+            log = RedisStreamsEventLog(client, block_seconds=0.2)
+            async with asyncio.timeout(PATIENCE * 3):
+                for user in users:
+                    await every_use(Trial(redis_log_on_trial(log)), user)
+            await log.aclose()
+
+    ports = [free_port() for _ in range(4)]
+    with ExitStack() as running:
+        servers: list[RedisServer] = []
+        for port, bus in zip(ports[:2], ports[2:], strict=True):
+            address = ("--bind", "127.0.0.1", "--port", str(port), "--cluster-port", str(bus))
+            options = ("--cluster-enabled", "yes", "--save", "", *address)
+            servers.append(running.enter_context(running_server(*options)))
+        servers[0].ask("CLUSTER", "ADDSLOTSRANGE", "0", "8000")
+        servers[1].ask("CLUSTER", "ADDSLOTSRANGE", "8001", "16383")
+        servers[0].ask("CLUSTER", "MEET", "127.0.0.1", str(ports[1]), str(ports[3]))
+        for server in servers:
+            server.wait_for("cluster_state:ok", "CLUSTER", "INFO")
+        asyncio.run(main())
 
 
 def test_a_client_that_may_not_run_scripts_is_told_what_it_lacks() -> None:

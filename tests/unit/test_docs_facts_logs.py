@@ -261,6 +261,8 @@ async def everything_that_logs_log() -> None:
         log = RedisStreamsEventLog(faulty)
         log.follow("ada", "run", lambda last_seq: None)
         await asyncio.sleep(1.0)
+        faulty.error = None
+        await asyncio.sleep(10.0)
         await log.aclose()
 
 

@@ -45,6 +45,8 @@ def milliseconds(seconds: float, left: int) -> bool:
         {"claim_seconds": DAY - 1},
         {"claim_seconds": "long"},
         {"timeout": 0},
+        {"waiting_calls": 0},
+        {"waiting_calls": 2.0},
         {"block_seconds": -1},
     ],
 )

@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 
 from agent_messaging import EventLogError, Notice
-from agent_messaging.eventlog import _redis_scripts as scripts
-from agent_messaging.eventlog._redis_calls import Calls
 from agent_messaging.eventlog._redis_keys import Keys
 from agent_messaging.eventlog.redis_streams import RedisLogError, RedisStreamsEventLog
 from conformance.closing import CALLS
@@ -206,22 +204,71 @@ def test_more_calls_than_go_together_go_one_after_the_other() -> None:
     in_trouble(main)
 
 
-def test_a_call_beyond_those_that_may_wait_fails_at_once_and_later_ones_do_not() -> None:
-    async def main(client: FaultyClient, _: Trial) -> None:
-        calls = Calls(client, 5.0, most=2)
-        answers = await asyncio.gather(
-            *(calls.ask(scripts.LAST, (key,)) for key in ("one", "two", "three")),
-            return_exceptions=True,
-        )
-        assert answers[:2] == [b"0-0", b"0-0"]
-        assert str(answers[2]) == (
-            "asked Redis to find a stream's end, expected an answer, got CrowdedError: it"
-            " does not keep up with what is asked for: ask less, or give it more; then ask again"
-        )
-        assert await calls.ask(scripts.LAST, ("three",)) == b"0-0"
-        await calls.aclose()
+def test_calls_beyond_the_bound_fail_at_once_and_the_others_do_not() -> None:
+    async def main(client: FaultyClient, trial: Trial) -> None:
+        lease = await trial.claim("run")
+        client.is_silent = True
+        sent = asyncio.ensure_future(trial.log.find_run("ann", "run"))
+        await asyncio.sleep(0.1)
+        waiting = [asyncio.ensure_future(trial.log.find_run("ann", "run")) for _ in range(3)]
+        await asyncio.sleep(0.1)
+        before = asyncio.get_running_loop().time()
+        for call in (lambda: trial.append(lease, [event(1)]), lambda: trial.log.renew([lease], 9)):
+            with pytest.raises(RedisLogError) as caught:
+                await call()
+            assert "expected room among the 3 calls that may wait, got none" in str(caught.value)
+        assert asyncio.get_running_loop().time() == before
+        # One that is cancelled makes room for one.
+        waiting.pop().cancel()
+        await asyncio.sleep(0)
+        appending = asyncio.ensure_future(trial.append(lease, [event(1)]))
+        await asyncio.sleep(0)
+        with pytest.raises(RedisLogError):
+            await trial.log.find_run("ann", "run")
+        client.is_silent = False
+        await asyncio.wait([sent, *waiting, appending])
+        assert isinstance(sent.exception(), RedisLogError)
+        assert [task.exception() for task in (*waiting, appending)] == [None] * 3
+        assert await trial.events("run") == [event(1)]
 
-    in_trouble(main)
+    in_trouble(main, waiting_calls=3)
+
+
+def test_more_leases_than_calls_may_wait_are_renewed_and_taken_all_the_same() -> None:
+    async def main(client: FaultyClient, trial: Trial) -> None:
+        leases = [await trial.claim(f"{number}", lease_seconds=10) for number in range(7)]
+        assert list(await trial.log.renew(leases, 20)) == []
+        await trial.advance(21)
+        assert len(await trial.take(limit=7)) == 7
+
+    in_trouble(main, waiting_calls=3)
+
+
+def test_who_waits_behind_a_call_that_is_given_up_is_given_up_after_as_long() -> None:
+    async def main(client: FaultyClient, trial: Trial) -> None:
+        await trial.claim("run")
+        client.is_silent = True
+        loop = asyncio.get_running_loop()
+
+        async def given_up_after() -> float:
+            begun = loop.time()
+            with pytest.raises(RedisLogError, match="TimeoutError"):
+                await trial.log.find_run("ann", "run")
+            return loop.time() - begun
+
+        first = asyncio.ensure_future(given_up_after())
+        await asyncio.sleep(0.1)
+        # More than go to the server together, so that some would wait for two before them.
+        others = [asyncio.ensure_future(given_up_after()) for _ in range(1000)]
+        assert await first == pytest.approx(3)
+        left = others.pop()
+        await asyncio.sleep(3)
+        left.cancel()  # in the turn in which it would be given up
+        await asyncio.wait([*others, left])
+        assert left.cancelled()
+        assert max(task.result() for task in others) < 2 * 3
+
+    in_trouble(main, timeout=3)
 
 
 def test_leases_of_a_shard_in_trouble_are_not_taken_and_the_others_are() -> None:
@@ -265,6 +312,45 @@ def test_calls_under_way_are_told_that_the_log_was_closed() -> None:
         await asyncio.wait([*sent, waiting])
         for task in (*sent, waiting):
             assert type(task.exception()) is EventLogError
+
+    in_trouble(main)
+
+
+def test_a_call_that_was_made_while_the_log_is_being_closed_comes_to_an_end() -> None:
+    async def main(client: FaultyClient, trial: Trial) -> None:
+        closing = asyncio.ensure_future(trial.log.aclose())
+        # Its sender is cancelled before its first step.
+        asking = asyncio.ensure_future(trial.log.find_run("ann", "run"))
+        await asyncio.wait([closing, asking], timeout=10)
+        assert asking.done()
+        assert type(asking.exception()) is EventLogError
+
+    in_trouble(main)
+
+
+def test_a_log_whose_tasks_somebody_cancelled_goes_on() -> None:
+    async def main(client: FaultyClient, trial: Trial) -> None:
+        lease = await trial.claim("run")
+        told, others = Told(), Told()
+        trial.log.follow_notices("owner", told.tell)
+        await asyncio.sleep(1)
+        client.is_silent = True
+        asking = [asyncio.ensure_future(trial.log.find_run("ann", "run")) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        asking.append(asyncio.ensure_future(trial.log.find_run("ann", "run")))
+        await asyncio.sleep(0.1)
+        for task in tasks_left():
+            if task.get_name().startswith("agent_messaging"):
+                task.cancel()
+        await asyncio.wait(asking)
+        for one in asking:
+            assert isinstance(one.exception(), RedisLogError)
+        client.is_silent = False
+        trial.log.follow_notices("owner", others.tell)
+        await trial.append(lease, [event(1)])
+        await trial.log.notify("ann", "run", "stop")
+        await asyncio.sleep(3)
+        assert told.all == others.all == [("ann", "run", "stop")]
 
     in_trouble(main)
 
@@ -624,21 +710,6 @@ def test_notices_are_told_after_the_server_was_lost() -> None:
     in_trouble(main)
 
 
-def test_owners_that_were_left_are_not_remembered() -> None:
-    async def main(client: FaultyClient, trial: Trial) -> None:
-        assert isinstance(trial.log, RedisStreamsEventLog)
-        readers = trial.log._notice_readers  # pyright: ignore[reportPrivateUsage]
-        leave = trial.log.follow_notices("first", Told().tell)
-        trial.log.follow_notices("second", Told().tell)
-        assert list(readers) == ["first", "second"]
-        leave()
-        await asyncio.sleep(5)  # until it has read for the last time
-        trial.log.follow_notices("third", Told().tell)
-        assert list(readers) == ["second", "third"]
-
-    in_trouble(main)
-
-
 def test_notices_of_a_server_that_went_back_are_told() -> None:
     async def main(client: FaultyClient, trial: Trial) -> None:
         stream, last = Keys("agent_messaging").notices("owner")
@@ -677,7 +748,96 @@ def test_who_listens_no_more_while_others_are_told_is_not_told() -> None:
     in_trouble(main)
 
 
+def test_owners_to_whom_nobody_listens_any_more_are_forgotten() -> None:
+    async def main(client: FaultyClient, trial: Trial) -> None:
+        assert isinstance(trial.log, RedisStreamsEventLog)
+        readers = trial.log._notice_readers  # pyright: ignore[reportPrivateUsage] - as above
+        for number in range(50):
+            trial.log.follow_notices(f"owner {number}", Told().tell)()
+        told = Told()
+        unfollow = trial.log.follow_notices("owner", told.tell)
+        unfollow()
+        unfollow = trial.log.follow_notices("owner", told.tell)
+        await asyncio.sleep(10)
+        assert set(readers) == {"owner"}
+        await trial.claim("run")
+        await trial.log.notify("ann", "run", "stop")
+        await asyncio.sleep(1)
+        assert told.all == [("ann", "run", "stop")]
+        unfollow()
+        await asyncio.sleep(10)
+        assert not readers
+
+    in_trouble(main)
+
+
 # Log lines.
+
+
+def lines_of_readers(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
+    """The level and the event of each line that is not for debugging."""
+    lines = [(one.levelno, one.getMessage().split()[0]) for one in caplog.records]
+    return [line for line in lines if "redis" in line[1] and line[0] > logging.DEBUG]
+
+
+LOST = (logging.WARNING, "redis_read_failed")
+BACK = (logging.INFO, "redis_read_recovered")
+
+
+def test_a_server_that_is_lost_and_back_is_said_once_however_many_read(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main(client: FaultyClient, trial: Trial) -> None:
+        for number in range(500):
+            trial.log.follow(f"user {number}", "run", Wakes().wake)
+        await asyncio.sleep(1)
+        for _ in range(2):
+            client.error = LostConnectionError()
+            await asyncio.sleep(30)
+            # Who comes and goes meanwhile finds it lost, and that is no news.
+            for number in range(5):
+                trial.log.follow_notices(f"owner {number}", Told().tell)()
+                await asyncio.sleep(10)
+            client.error = None
+            await asyncio.sleep(30)
+
+    with caplog.at_level(logging.DEBUG, "agent_messaging"):
+        in_trouble(main)
+    assert lines_of_readers(caplog) == [LOST, BACK, LOST, BACK]
+
+
+def test_a_server_is_not_back_while_a_stream_cannot_be_read(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main(client: FaultyClient, trial: Trial) -> None:
+        trial.log.follow("ann", "run", Wakes().wake)
+        client.reply = lambda command: ReadOnlyError() if WAKES in command else None
+        unfollow = trial.log.follow_notices("owner", Told().tell)
+        await asyncio.sleep(30)
+        assert lines_of_readers(caplog) == [LOST]
+        unfollow()
+        client.reply = None
+        await asyncio.sleep(30)
+
+    with caplog.at_level(logging.DEBUG, "agent_messaging"):
+        in_trouble(main)
+    assert lines_of_readers(caplog) == [LOST, BACK]
+
+
+def test_a_reader_whom_nobody_needs_any_more_does_not_say_that_it_failed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main(client: FaultyClient, trial: Trial) -> None:
+        client.is_silent = True
+        unfollow = trial.log.follow("ann", "run", Wakes().wake)
+        await asyncio.sleep(1)
+        unfollow()
+        await asyncio.sleep(10)
+        assert not tasks_of_the_log()
+
+    with caplog.at_level(logging.DEBUG, "agent_messaging"):
+        in_trouble(main)
+    assert lines_of_readers(caplog) == []
 
 
 def test_a_reader_that_loses_the_server_says_so_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,15 +1,14 @@
 """Calls of scripts on the server: those that are made together go together."""
 
 import asyncio
-from collections.abc import Sequence
-from itertools import islice
+from collections.abc import Iterable, Sequence
+from itertools import islice, takewhile
 from typing import Final, NamedTuple, TypeAlias, cast, final
 
 from agent_messaging._errors import EventLogError
 from agent_messaging._timeouts import timeout_after
 from agent_messaging.eventlog._redis_answers import text
 from agent_messaging.eventlog._redis_client import (
-    CrowdedError,
     RedisClient,
     RedisLogError,
     is_unknown_script,
@@ -41,14 +40,16 @@ class Part(NamedTuple):
 class _Call:
     """One call, and the future of its answer: what the script returned, or an exception."""
 
-    __slots__ = ("answer", "arguments", "head", "keys", "script")
+    __slots__ = ("answer", "arguments", "begun", "head", "keys", "script")
 
     def __init__(self, script: Script, head: Part | None, keys: Words, arguments: Words) -> None:
+        loop = asyncio.get_running_loop()
         self.script = script
         self.head = head
         self.keys = keys
         self.arguments = arguments
-        self.answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        self.begun = loop.time()
+        self.answer: asyncio.Future[object] = loop.create_future()
 
 
 @final
@@ -95,16 +96,17 @@ class Calls:
 
     Args:
         client: the host's client.
-        timeout: seconds until a pipeline without an answer is given up.
-        most: calls that wait at once; one more fails.
+        timeout: seconds until a pipeline without an answer is given up, and with it the calls that
+            have waited for it as long.
+        bound: calls that may wait for the one under way; one more is refused.
     """
 
-    __slots__ = ("_client", "_is_closed", "_most", "_sender", "_timeout", "_waiting")
+    __slots__ = ("_bound", "_client", "_is_closed", "_sender", "_timeout", "_waiting")
 
-    def __init__(self, client: RedisClient, timeout: float, most: int = _WAITING) -> None:
+    def __init__(self, client: RedisClient, timeout: float, bound: int) -> None:
         self._client: Final = client
         self._timeout: Final = timeout
-        self._most: Final = most
+        self._bound: Final = bound
         self._waiting: dict[_Call, None] = {}
         self._sender: asyncio.Task[None] | None = None
         self._is_closed = False
@@ -128,7 +130,7 @@ class Calls:
                 to the server as one.
 
         Raises:
-            RedisLogError: the server, or the way to it, is in trouble.
+            RedisLogError: the server, or the way to it, is in trouble, or too many calls wait.
             EventLogError: the log is closed.
         """
         call = _Call(script, head, keys, arguments)
@@ -155,40 +157,49 @@ class Calls:
             The answers, and a `RedisLogError` in place of each that is missing.
 
         Raises:
-            RedisLogError: all of them are missing.
+            RedisLogError: all of them are missing, or too many calls wait; some may have been run.
             EventLogError: the log is closed.
         """
         self.check_open()
+        # Not more at once than a pipeline takes, so that the calls of others go in between.
+        together = min(_TOGETHER, self._bound)
+        outcomes: list[object] = []
+        for at in range(0, len(parts), together):
+            outcomes += await self._ask_together(script, parts[at : at + together])
+        failures = [outcome for outcome in outcomes if isinstance(outcome, RedisLogError)]
+        if failures and len(failures) == len(outcomes):
+            raise failures[0]
+        return outcomes
+
+    async def _ask_together(
+        self, script: Script, parts: Sequence[tuple[Part | None, Part]]
+    ) -> list[object]:
         calls = [_Call(script, head, *part) for head, part in parts]
-        for call in calls:
-            self._begin(call)
+        self._begin(*calls)
         try:
             answers = [await call.answer for call in calls]
         except asyncio.CancelledError:
             for call in calls:
                 self._waiting.pop(call, None)
             raise
-        outcomes = [
+        return [
             self._trouble(script, answer) if isinstance(answer, Exception) else answer
             for answer in answers
         ]
-        failures = [outcome for outcome in outcomes if isinstance(outcome, RedisLogError)]
-        if failures and len(failures) == len(outcomes):
-            raise failures[0]
-        return outcomes
 
-    def _begin(self, call: _Call) -> None:
+    def _begin(self, *calls: _Call) -> None:
         self.check_open()
-        if len(self._waiting) >= self._most:
-            call.answer.set_result(CrowdedError())
-            return
-        self._waiting[call] = None
-        if self._sender is None:
-            sender = asyncio.get_running_loop().create_task(
+        if len(self._waiting) + len(calls) > self._bound:
+            raise RedisLogError(
+                f"asked Redis to {calls[0].script.name}, expected room among the {self._bound} "
+                "calls that may wait, got none: see whether the server is up and can keep up; "
+                "then ask again"
+            )
+        self._waiting.update(dict.fromkeys(calls))
+        if self._sender is None or self._sender.done():
+            self._sender = asyncio.get_running_loop().create_task(
                 self._send(), name="agent_messaging Redis calls"
             )
-            # Under an eager task factory it may have come to its end already.
-            self._sender = None if sender.done() else sender
 
     def _trouble(self, script: Script, error: Exception) -> RedisLogError:
         self.check_open()  # what failed because of that is no trouble
@@ -200,6 +211,8 @@ class Calls:
         if self._sender is not None:
             self._sender.cancel()
             await asyncio.wait([self._sender])
+        # One that was cancelled before its first step has done nothing, not even clean up.
+        self._give_up(())
 
     # The sender.
 
@@ -214,10 +227,12 @@ class Calls:
                 # Those that were cancelled in this turn of the loop are not gone by themselves yet.
                 await self._send_together(_joined([one for one in calls if not one.answer.done()]))
         finally:
-            self._sender = None
-            for call in (*calls, *self._waiting):
-                if not call.answer.done():
-                    call.answer.set_result(EventLogError("cancelled"))
+            self._give_up(calls)
+
+    def _give_up(self, sent: Iterable[_Call]) -> None:
+        """Have nobody wait any more, neither for what was sent nor for what was not."""
+        _answer((*sent, *self._waiting), EventLogError("cancelled"))
+        self._waiting.clear()
 
     async def _send_together(self, commands: Sequence[_Command]) -> None:
         if not commands:
@@ -232,8 +247,17 @@ class Calls:
                         replies[at] = reply
         except Exception as error:  # noqa: BLE001 - the host's client may raise anything
             replies = [error] * len(commands)
+            self._fail_the_late(error)
         for command, reply in zip(commands, replies, strict=True):
             command.answer(reply)
+
+    def _fail_the_late(self, error: Exception) -> None:
+        """Let a server that is lost keep nobody longer for others having asked before."""
+        latest = asyncio.get_running_loop().time() - self._timeout
+        late = tuple(takewhile(lambda call: call.begun <= latest, self._waiting))
+        for call in late:
+            del self._waiting[call]
+        _answer(late, error)
 
     async def _execute(self, name: str, commands: Sequence[_Command]) -> list[object]:
         pipeline = self._client.pipeline(transaction=False)
@@ -242,6 +266,12 @@ class Calls:
             code = script.digest if name == "EVALSHA" else script.text
             pipeline.execute_command(name, code, len(keys), *keys, *command.arguments)
         return await pipeline.execute(raise_on_error=False)
+
+
+def _answer(calls: Iterable[_Call], answer: object) -> None:
+    for call in calls:
+        if not call.answer.done():
+            call.answer.set_result(answer)
 
 
 def _joined(calls: Sequence[_Call]) -> list[_Command]:

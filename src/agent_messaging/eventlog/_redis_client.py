@@ -6,7 +6,6 @@ from typing import Any, Final, Protocol, final
 from agent_messaging._errors import EventLogError
 
 __all__ = [
-    "CrowdedError",
     "RedisClient",
     "RedisLogError",
     "RedisPipeline",
@@ -43,13 +42,10 @@ class RedisClient(Protocol):
 class RedisLogError(EventLogError):
     """The Redis server, or the client's way to it, cannot do now what the log asked for.
 
-    Its cause is what the client raised. What was asked for happened wholly or not at all; asking
-    again is sound, and nothing need be restarted once the server answers.
+    Its cause is what the client raised; none where too many calls wait for it to be asked at all.
+    What was asked for happened wholly or not at all; asking again is sound, and nothing need be
+    restarted once the server answers.
     """
-
-
-class CrowdedError(Exception):
-    """So many calls wait for the server already that no more are taken."""
 
 
 #: What to do, by the name of what the client raised, or of a class that it derives from.
@@ -63,7 +59,6 @@ _ADVICE: Final = {
     "MasterDownError": "the replica has lost its primary: bring that back",
     "AuthenticationError": "see to the client's password",
     "NoPermissionError": "let the client's user run scripts and streams on the log's keys",
-    "CrowdedError": "it does not keep up with what is asked for: ask less, or give it more",
     "MaxConnectionsError": "let the client's pool hold more connections",
     "TimeoutError": "see whether the server is up and can keep up",
     "ConnectionError": "see whether the server is up",

@@ -14,7 +14,7 @@ from agent_messaging.eventlog._redis_keys import parts_of
 from agent_messaging.eventlog._redis_scripts import LAST
 from agent_messaging.eventlog.protocol import Notice
 
-__all__ = ["NoticeReader", "Reading", "WakeReader"]
+__all__ = ["NoticeReader", "Outage", "Reading", "WakeReader"]
 
 _logger: Final = logging.getLogger("agent_messaging.eventlog")
 
@@ -38,6 +38,45 @@ class _Entry(NamedTuple):
 
 
 @final
+class Outage:
+    """Whether a log's readers have lost the server: said once for all of them, as is its return.
+
+    It lasts from the first reader that cannot read until one can, and none is left that cannot.
+    """
+
+    __slots__ = ("_is_under_way", "_streams")
+
+    def __init__(self) -> None:
+        self._is_under_way = False
+        self._streams: set[str] = set()
+
+    def failed(self, stream: str, error: Exception) -> None:
+        """The stream could not be read."""
+        level = logging.DEBUG if self._is_under_way else logging.WARNING
+        self._is_under_way = True
+        self._streams.add(stream)
+        fields: dict[str, object] = {
+            "stream": stream,
+            "error": type(error.__cause__ or error).__name__,
+            "raised_at": raised_at(error),
+        }
+        log(_logger, level, "redis_read_failed", fields)
+
+    def read(self, stream: str) -> None:
+        """The stream was read."""
+        if not self._is_under_way:
+            return
+        self._streams.discard(stream)
+        if not self._streams:
+            self._is_under_way = False
+            log(_logger, logging.INFO, "redis_read_recovered", {"stream": stream})
+
+    def left(self, stream: str) -> None:
+        """The stream is not read any more; whether it could be, nobody will find out."""
+        self._streams.discard(stream)
+
+
+@final
 class Reading(NamedTuple):
     """What all readers of a log share.
 
@@ -47,6 +86,7 @@ class Reading(NamedTuple):
         block: seconds that the server holds an answer back while there is no news.
         timeout: seconds beyond those until a read without an answer is given up.
         random: numbers from 0 to 1, so that not all processes come back at once.
+        outage: whether they have lost the server.
     """
 
     client: RedisClient
@@ -54,6 +94,7 @@ class Reading(NamedTuple):
     block: float
     timeout: float
     random: Callable[[], float]
+    outage: Outage
 
 
 @final
@@ -67,9 +108,19 @@ class _Stream:
         begin: sees to whatever may have been missed, given the stream's last entry; where to read
             on.
         tell: tells of entries, given where reading went on; whether none is missing before them.
+        ended: called when it is not read any more, since there is nobody to tell.
     """
 
-    __slots__ = ("_begin", "_failures", "_is_wanted", "_key", "_reading", "_task", "_tell")
+    __slots__ = (
+        "_begin",
+        "_ended",
+        "_failures",
+        "_is_wanted",
+        "_key",
+        "_reading",
+        "_task",
+        "_tell",
+    )
 
     def __init__(
         self,
@@ -78,28 +129,23 @@ class _Stream:
         is_wanted: Callable[[], bool],
         begin: Callable[[_Position], Awaitable[_Position]],
         tell: Callable[[_Position, Sequence[_Entry]], bool],
+        ended: Callable[[], object] = lambda: None,
     ) -> None:
         self._reading: Final = reading
         self._key: Final = key
         self._is_wanted: Final = is_wanted
         self._begin: Final = begin
         self._tell: Final = tell
+        self._ended: Final = ended
         self._task: asyncio.Task[None] | None = None
         #: How often in a row it could not read.
         self._failures = 0
 
     def start(self) -> None:
         """Read, unless it is being read."""
-        if self._task is None:
+        if self._task is None or self._task.done():
             name = f"agent_messaging reader of {self._key}"
-            task = asyncio.get_running_loop().create_task(self._read(), name=name)
-            # Under an eager task factory it may have come to its end already.
-            self._task = None if task.done() else task
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether it reads no more."""
-        return self._task is None
+            self._task = asyncio.get_running_loop().create_task(self._read(), name=name)
 
     async def aclose(self) -> None:
         """Read no more."""
@@ -114,11 +160,16 @@ class _Stream:
                 try:
                     await self._read_on()
                 except Exception as error:  # noqa: BLE001 - the host's client may raise anything
-                    self._note(error)
+                    if not self._is_wanted():  # as when the log was closed meanwhile
+                        break
+                    self._reading.outage.failed(self._key, error)
                     await asyncio.sleep(_pause(self._failures, self._reading.random()))
                     self._failures += 1
         finally:
             self._task = None
+            self._reading.outage.left(self._key)
+            if not self._is_wanted():
+                self._ended()
 
     async def _read_on(self) -> None:
         """See to what may have been missed, then read until something may have been again."""
@@ -126,6 +177,7 @@ class _Stream:
         while self._is_wanted():
             entries = await self._entries(at)
             self._failures = 0
+            self._reading.outage.read(self._key)
             if not entries:
                 # A server that came back with less than it had numbers its entries as it likes.
                 if await self._last() < at:
@@ -146,15 +198,6 @@ class _Stream:
                 *("STREAMS", self._key, f"{after[0]}-{after[1]}"),
             )
         return [_entry(*one) for one in _entries_of(reply)]
-
-    def _note(self, error: Exception) -> None:
-        fields: dict[str, object] = {
-            "stream": self._key,
-            "error": type(error.__cause__ or error).__name__,
-            "raised_at": raised_at(error),
-        }
-        level = logging.DEBUG if self._failures else logging.WARNING
-        log(_logger, level, "redis_read_failed", fields)
 
 
 def _pause(attempt: int, random: float) -> float:
@@ -283,14 +326,15 @@ class NoticeReader:
     Args:
         reading: what all readers share.
         key: the owner's stream of notices.
+        ended: called when nobody has listened for a while, and nothing is under way any more.
     """
 
     __slots__ = ("_heard", "_stream", "_tells")
 
-    def __init__(self, reading: Reading, key: str) -> None:
+    def __init__(self, reading: Reading, key: str, ended: Callable[[], object]) -> None:
         self._tells: dict[object, Callable[[str, str, Notice], None]] = {}
         self._heard = _START
-        self._stream: Final = _Stream(reading, key, self._is_wanted, self._begin, self._tell)
+        self._stream: Final = _Stream(reading, key, self._is_wanted, self._begin, self._tell, ended)
 
     def follow(self, tell: Callable[[str, str, Notice], None]) -> Callable[[], None]:
         """Have ``tell`` called for each notice, until what is returned is called."""
@@ -302,11 +346,6 @@ class NoticeReader:
             self._tells.pop(key, None)
 
         return unfollow
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether nobody listens, and nothing is under way."""
-        return not self._tells and self._stream.is_idle
 
     async def aclose(self) -> None:
         """Tell nobody any more."""

@@ -4,10 +4,11 @@ import asyncio
 import math
 import random as _random
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import chain
 from typing import Final, cast, final
 
-from agent_messaging._checks import check_seconds
+from agent_messaging._checks import check_bound, check_seconds
 from agent_messaging._errors import ConfigurationError, LeaseLost
 from agent_messaging._ids import new_id
 from agent_messaging._messages import MessageType
@@ -24,7 +25,7 @@ from agent_messaging.eventlog._redis_keys import (
     member_of,
     parts_of,
 )
-from agent_messaging.eventlog._redis_readers import NoticeReader, Reading, WakeReader
+from agent_messaging.eventlog._redis_readers import NoticeReader, Outage, Reading, WakeReader
 from agent_messaging.eventlog.protocol import (
     STATUS_AFTER,
     EventPage,
@@ -57,7 +58,7 @@ class RedisStreamsEventLog:
     """Keeps events in a Redis server, shared by all processes that use it; an `EventLog`.
 
     It is as durable as the server is set up to be: see the how-to. Redis 7.0 or newer; one
-    server, or a primary with replicas.
+    server, a primary with replicas, or a cluster if the client is a `redis.asyncio.RedisCluster`.
 
     Each run's events are a stream. A run under way keeps its newest ``events_per_run`` events; one
     that has ended keeps those for ``keep_seconds``, and is found for ``claim_seconds`` after its
@@ -76,7 +77,10 @@ class RedisStreamsEventLog:
         keep_seconds: how long the events of a run are held after its end.
         claim_seconds: how long a claim is kept after the end of its run: a day at least, and not
             less than ``keep_seconds``.
-        timeout: seconds until a call that the server does not answer raises `RedisLogError`.
+        timeout: seconds until a call that the server does not answer raises `RedisLogError`; up
+            to twice as long for one that had to wait for others first.
+        waiting_calls: calls that wait while others are under way. One more raises `RedisLogError`
+            at once; one that is cancelled makes room.
         block_seconds: seconds for which a reader asks the server to hold its answer back until
             there is news.
         random: numbers from 0 to 1, for the pauses of readers that have lost the server.
@@ -106,13 +110,12 @@ class RedisStreamsEventLog:
         keep_seconds: float = 3600.0,
         claim_seconds: float = _DAY,
         timeout: float = 5.0,
+        waiting_calls: int = 10_000,
         block_seconds: float = 2.0,
         random: Callable[[], float] = _random.random,
     ) -> None:
-        if type(events_per_run) is not int or events_per_run < 1:
-            raise ConfigurationError(
-                f"events_per_run must be a positive integer, not {events_per_run!r}"
-            )
+        self._bound: Final = check_bound("events_per_run", events_per_run)
+        check_bound("waiting_calls", waiting_calls)
         for name, seconds in {
             "keep_seconds": keep_seconds,
             "claim_seconds": claim_seconds,
@@ -126,11 +129,12 @@ class RedisStreamsEventLog:
                 f"({keep_seconds}), not {claim_seconds}"
             )
         self._keys: Final = Keys(prefix)
-        self._calls: Final = Calls(client, timeout)
-        self._bound: Final = events_per_run
+        self._calls: Final = Calls(client, timeout, waiting_calls)
         self._keep: Final = _milliseconds(keep_seconds)
         self._hold: Final = _milliseconds(claim_seconds)
-        self._reading: Final = Reading(client, self._calls, block_seconds, timeout, random)
+        self._reading: Final = Reading(
+            client, self._calls, block_seconds, timeout, random, Outage()
+        )
         self._wake_readers: Final[dict[int, WakeReader]] = {}
         self._notice_readers: Final[dict[str, NoticeReader]] = {}
         #: Nothing but a test moves the server's clock on.
@@ -308,9 +312,8 @@ class RedisStreamsEventLog:
         self._calls.check_open()
         reader = self._notice_readers.get(owner)
         if reader is None:
-            for idle in [name for name, each in self._notice_readers.items() if each.is_idle]:
-                del self._notice_readers[idle]  # an owner that was left is not heard of again
-            reader = NoticeReader(self._reading, self._keys.notices(owner)[0])
+            ended = partial(self._notice_readers.pop, owner, None)
+            reader = NoticeReader(self._reading, self._keys.notices(owner)[0], ended)
             self._notice_readers[owner] = reader
         return reader.follow(tell)
 

@@ -83,7 +83,8 @@ class SwallowsEventsOfUnknownRuns(BrokenLog):
 class SwallowsEventsAfterTheEnd(BrokenLog):
     async def append(self, lease: Lease, events: Sequence[LoggedEvent]) -> None:
         record = await self.log.find_run(lease.user_id, lease.run_id)
-        if record is None or not record.is_ended or events[0].seq <= record.last_seq:
+        last_seq = record.last_seq if record is not None and record.is_ended else None
+        if last_seq is None or not events or events[0].seq <= last_seq:
             await self.log.append(lease, events)
 
 
