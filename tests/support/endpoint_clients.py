@@ -100,6 +100,7 @@ class Screen:
         resumes: how many RESUMED it waits for, where it is not known what they have to tell.
         cursors: the last event of each run that it watches, as the endpoint has to know it.
         newest_end: the run whose last event was the last frame.
+        shown_ends: the runs whose last event it was shown.
         told_ends: the runs of which it was told that no event follows.
         evictions: how often it was told, in the middle of a run, that some events are gone.
     """
@@ -116,6 +117,7 @@ class Screen:
         self.resumes = 0
         self.evictions = 0
         self.newest_end: str | None = None
+        self.shown_ends: set[str] = set()
         self.told_ends: set[str] = set()
         self._user_id = user_id
         self._witness = witness
@@ -182,6 +184,7 @@ class Screen:
             if self._is_owned(run_id):
                 self._fault("the end of a run which still has its place in the thread", frame)
             del self._next[run_id]
+            self.shown_ends.add(run_id)
             self.cursors.pop(run_id, None)
 
     def _is_dropped(self, run_id: str) -> bool:

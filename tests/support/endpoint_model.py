@@ -124,7 +124,8 @@ class Model:
         self._policy = policy
         self._frames: dict[str, Bucket] = {}
         self._messages: dict[str, Bucket] = {}
-        self._contents: dict[str, tuple[str, str]] = {}
+        #: Of the messages that were accepted, by their users and ids.
+        self._contents: dict[tuple[str, str], tuple[str, str]] = {}
 
     def judge(self, seat: Seat, request: Request, now: float) -> None:
         """Work out what is to be answered, and have the screen wait for it."""
@@ -191,19 +192,20 @@ class Model:
         else:
             messages.take(now)
             seat.screen.may_show(message_id)
+            if message_id is not None:
+                self._contents[seat.user_id, message_id] = request.content
             request.verdict = "accepted"
             self.situations["accepted"] += 1
 
     def accepted(self, seat: Seat, request: Request, run: History) -> None:
         """The endpoint did accept the message."""
-        self._contents[run.run_id] = request.content
         if seat.thread_id == UNTOLD:
             seat.thread_id = run.thread_id
         if request.thread_id not in (None, run.thread_id):
             seat.screen.faults.append(f"{request} became a run of the thread {run.thread_id}")
 
     def _judge_retry(self, seat: Seat, request: Request, run: History) -> None:
-        is_same = self._contents[run.run_id] == request.content
+        is_same = self._contents[run.user_id, run.message_id] == request.content
         if not is_same or request.thread_id not in (None, run.thread_id):
             self._refuse(seat.screen, request, {"message_id_conflict"})
             return
@@ -308,8 +310,8 @@ class Model:
             may_watch = screen.newest_end == run.run_id or run.run_id in screen.told_ends
             return {new, at_the_end} if may_watch else {new}
         self.situations["resumed: watched"] += 1
-        # One more may be on its way.
-        places = {watched, min(watched + 1, last), max(watched, held_before)}
+        # One more may be on its way; or words of what is evicted, and more was since.
+        places = {watched, min(watched + 1, last), *range(watched, held_before + 1)}
         told = {(at + 1, last, run.status, False) for at in places}
         # Seen to its end, or about to be told that all of it is gone: it is watched no more.
         return {new, *told} if run.is_ended and last in (watched, held_before) else told

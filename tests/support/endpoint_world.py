@@ -415,7 +415,8 @@ class World:
             if run.user_id != connection.user_id:
                 self.faults.append(f"{request} became a run of {run.user_id}")
             self.model.accepted(connection, request, run)
-            if connection.is_open:
+            # Where all is done at once, it may have been shown to its end by now.
+            if connection.is_open and run.run_id not in connection.screen.shown_ends:
                 connection.screen.cursors.setdefault(run.run_id, 0)
 
     # What is heard of runs.
