@@ -96,9 +96,8 @@ class Upkeep:
             lost = await asked(
                 lambda: services.log.renew(leases, services.lease_seconds), services.log_timeout
             )
-            for lease in lost:
-                if lease in runs:
-                    runs[lease].lose_lease()
+            for lease in runs.keys() & set(lost):
+                runs[lease].lose_lease()
 
     async def _tell(self) -> None:
         """Tell the owners of other runs that they are watched here."""

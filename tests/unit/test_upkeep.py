@@ -413,7 +413,8 @@ def test_a_lease_outlasts_a_log_that_is_away_for_most_of_its_time() -> None:
 def test_an_owner_that_loses_its_lease_ends_the_agent_and_says_nothing_more(act: str) -> None:
     async def main() -> None:
         log = shared_log()
-        async with two(log, log_timeout=1.0) as (stalled, other):
+        # Detached, so that nothing ends the agent but the loss.
+        async with two(log, log_timeout=1.0, on_disconnect="detach") as (stalled, other):
             client = await stalled.connect()
             await client.chat(act, "m1", "t1")
             run_id = stalled.run_id("m1")
