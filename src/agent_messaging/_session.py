@@ -168,7 +168,10 @@ class Session:
     ) -> None:
         """Have a handler of the host's work for this session; cancelled at its end.
 
-        Or have something waited for that is no work, and holds up no drain.
+        Args:
+            work: the handler's.
+            ended: called when it has ended, or was not begun.
+            is_work: whether a drain waits for it; false where it does no more than wait itself.
         """
         if self.end is not None:  # while what led here waited for the log
             work.close()

@@ -113,15 +113,14 @@ class Watch:
 
     def note_if_lost(self, page: EventPage | None) -> bool:
         """Note whether the log has lost what was sent already, or a run under way: log that."""
-        if page is None and self.active is not None:
-            self.status = self.active.end or self.status
-        has_ended = self.status in ENDED
         if page is None:
-            last_seq, is_lost = 0, not has_ended
+            if self.active is not None:
+                self.status = self.active.end or self.status
+            last_seq, is_lost = 0, self.status not in ENDED
         else:
             last_seq = page.last_seq
             # What was sent last is no end, and yet the log ends there: another is in its place.
-            is_replaced = page.is_ended and not has_ended and self.cursor == last_seq
+            is_replaced = page.is_ended and self.status not in ENDED and self.cursor == last_seq
             is_lost = self.cursor > last_seq or is_replaced
         if is_lost:
             note_loss(logging.WARNING, self._user_id, self.run_id, self.cursor, last_seq)

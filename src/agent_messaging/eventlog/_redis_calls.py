@@ -24,9 +24,6 @@ Words: TypeAlias = Sequence[str | int]
 #: Calls that go to the server at once, at most: while it runs them it serves nobody else.
 _TOGETHER: Final = 128
 
-#: Calls that wait for their turn, at most: more than any process makes whose server answers.
-_WAITING: Final = 100_000
-
 
 @final
 class Part(NamedTuple):

@@ -5,13 +5,7 @@ from typing import Any, Final, Protocol, final
 
 from agent_messaging._errors import EventLogError
 
-__all__ = [
-    "RedisClient",
-    "RedisLogError",
-    "RedisPipeline",
-    "is_unknown_script",
-    "trouble",
-]
+__all__ = ["RedisClient", "RedisLogError", "RedisPipeline", "is_unknown_script", "trouble"]
 
 
 class RedisPipeline(Protocol):

@@ -5,23 +5,17 @@ from typing import Any, Final
 
 from agent_messaging._messages import MessageType
 from agent_messaging.eventlog._sqlite_errors import SqliteLogError
-from agent_messaging.eventlog.protocol import LoggedEvent, RunRecord, RunStatus
+from agent_messaging.eventlog.protocol import STATUS_AFTER, LoggedEvent, RunRecord, RunStatus
 
-__all__ = ["EVENT_COLUMNS", "RECORD_COLUMNS", "TERMINAL", "event_of", "record_of"]
+__all__ = ["EVENT_COLUMNS", "RECORD_COLUMNS", "event_of", "record_of"]
 
 #: The status of a run by the type of its last event, where that is not ``running``.
 _STATUS: Final[Mapping[str | None, RunStatus]] = {
     None: "queued",
-    "agent_queued": "queued",
-    "agent_completed": "completed",
-    "agent_failed": "failed",
-    "agent_cancelled": "cancelled",
+    **{kind.value: status for kind, status in STATUS_AFTER.items()},
 }
 
 _TYPES: Final[Mapping[str, MessageType]] = {kind.value: kind for kind in MessageType}
-
-#: The types of events that end a run.
-TERMINAL: Final = frozenset({"agent_completed", "agent_failed", "agent_cancelled"})
 
 #: What `record_of` is made from, of ``runs``; its subqueries take no longer in a long run.
 RECORD_COLUMNS: Final = """

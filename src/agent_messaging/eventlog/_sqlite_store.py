@@ -14,12 +14,12 @@ from agent_messaging.eventlog._sqlite_errors import SqliteLogError
 from agent_messaging.eventlog._sqlite_rows import (
     EVENT_COLUMNS,
     RECORD_COLUMNS,
-    TERMINAL,
     event_of,
     record_of,
 )
 from agent_messaging.eventlog._sqlite_schema import VERSION
 from agent_messaging.eventlog.protocol import (
+    TERMINAL,
     EventPage,
     Lease,
     LoggedEvent,

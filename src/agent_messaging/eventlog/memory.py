@@ -4,16 +4,16 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice, takewhile
-from typing import Final, final
+from typing import final
 
 from agent_messaging._checks import check_bound, check_claims
 from agent_messaging._errors import ConfigurationError, EventLogError, LeaseLost
 from agent_messaging._ids import new_id
-from agent_messaging._messages import MessageType
 from agent_messaging.eventlog._memory_runs import Bounds, Run, User
 from agent_messaging.eventlog._memory_store import RunStore
 from agent_messaging.eventlog.protocol import (
     APPENDED,
+    TERMINAL,
     EventPage,
     Lease,
     LoggedEvent,
@@ -23,10 +23,6 @@ from agent_messaging.eventlog.protocol import (
 )
 
 __all__ = ["MemoryEventLog"]
-
-_TERMINAL: Final = frozenset(
-    {MessageType.AGENT_COMPLETED, MessageType.AGENT_FAILED, MessageType.AGENT_CANCELLED}
-)
 
 
 @final
@@ -184,7 +180,7 @@ class MemoryEventLog:
             or store.events > store.bounds.events
         ):
             store.make_room(run)
-        if kind in _TERMINAL:
+        if kind in TERMINAL:
             self._end(run)
         for follower in run.followers:
             follower.wake(seq)
@@ -203,7 +199,7 @@ class MemoryEventLog:
         for seq, event in enumerate(events, run.last_seq + 1):
             if event.seq != seq or ends:
                 raise LeaseLost(f"event {event.seq} does not continue a run of {run.last_seq}")
-            ends = event.type in _TERMINAL
+            ends = event.type in TERMINAL
             size += len(event.payload)
         self._store.extend(run, events, size)
         if ends:

@@ -10,6 +10,7 @@ __all__ = [
     "APPENDED",
     "ENDED",
     "STATUS_AFTER",
+    "TERMINAL",
     "EventLog",
     "EventPage",
     "Lease",
@@ -36,6 +37,9 @@ STATUS_AFTER: Final[Mapping[MessageType, RunStatus]] = {
 
 #: The statuses of runs whose terminal event was appended.
 ENDED: Final = ("completed", "failed", "cancelled")
+
+#: The types of events that end a run.
+TERMINAL: Final = frozenset(kind for kind, status in STATUS_AFTER.items() if status in ENDED)
 
 
 @final

@@ -8,10 +8,9 @@ from functools import partial
 from itertools import chain
 from typing import Final, cast, final
 
-from agent_messaging._checks import check_bound, check_seconds
+from agent_messaging._checks import check_bound, check_claims, check_seconds
 from agent_messaging._errors import ConfigurationError, LeaseLost
 from agent_messaging._ids import new_id
-from agent_messaging._messages import MessageType
 from agent_messaging.eventlog import _redis_scripts as scripts
 from agent_messaging.eventlog._redis_answers import FoundRun, page_of, text, texts
 from agent_messaging.eventlog._redis_calls import Calls, Part
@@ -28,6 +27,7 @@ from agent_messaging.eventlog._redis_keys import (
 from agent_messaging.eventlog._redis_readers import NoticeReader, Outage, Reading, WakeReader
 from agent_messaging.eventlog.protocol import (
     STATUS_AFTER,
+    TERMINAL,
     EventPage,
     Lease,
     LoggedEvent,
@@ -37,10 +37,6 @@ from agent_messaging.eventlog.protocol import (
 )
 
 __all__ = ["RedisClient", "RedisLogError", "RedisPipeline", "RedisStreamsEventLog"]
-
-_TERMINAL: Final = frozenset(
-    {MessageType.AGENT_COMPLETED, MessageType.AGENT_FAILED, MessageType.AGENT_CANCELLED}
-)
 
 #: A claim is kept for a day at least: that is the contract of event logs.
 _DAY: Final = 24 * 3600
@@ -118,15 +114,14 @@ class RedisStreamsEventLog:
         check_bound("waiting_calls", waiting_calls)
         for name, seconds in {
             "keep_seconds": keep_seconds,
-            "claim_seconds": claim_seconds,
             "timeout": timeout,
             "block_seconds": block_seconds,
         }.items():
             check_seconds(name, seconds)
-        if claim_seconds < max(_DAY, keep_seconds):
+        check_claims(claim_seconds)
+        if claim_seconds < keep_seconds:
             raise ConfigurationError(
-                f"claim_seconds must be a day ({_DAY}) at least, and not less than keep_seconds "
-                f"({keep_seconds}), not {claim_seconds}"
+                f"claim_seconds must be keep_seconds ({keep_seconds}) at least, not {claim_seconds}"
             )
         self._keys: Final = Keys(prefix)
         self._calls: Final = Calls(client, timeout, waiting_calls)
@@ -217,7 +212,7 @@ class RedisStreamsEventLog:
             if seq != own_seq:
                 raise LeaseLost(f"event {own_seq} does not continue events up to {seq - 1}")
             words += (f"{kind} {float(timestamp)!r}", payload)
-        if any(event.type in _TERMINAL for event in events[:-1]):
+        if any(event.type in TERMINAL for event in events[:-1]):
             raise LeaseLost("an event follows the end of the run")
         user_id, run_id, token = lease
         keys, run = self._keys.user(user_id), encoded(run_id)
@@ -227,7 +222,7 @@ class RedisStreamsEventLog:
         shard: tuple[str, ...] = self._keys.wakes(keys.shard)
         part: tuple[str, ...] = (keys.runs, keys.events + run)
         script = scripts.APPEND
-        if last in _TERMINAL:
+        if last in TERMINAL:
             script = scripts.END
             shard, part = (*shard, self._keys.leases(keys.shard)), (*part, keys.ends)
         head = Part(shard, (self._appending,))
