@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+import threading
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -116,8 +117,19 @@ def call(
                 code = main(argv)
             finally:
                 sys.path[:] = path
+                _let_calls_end("reader" if source is None else "", "writer" if sink is None else "")
         kept.seek(0)
         return Result(code, kept.read(), errors.getvalue())
+
+
+def _let_calls_end(*names: str) -> None:
+    """Wait for what these threads have begun: the next file to be opened gets their file's number.
+
+    A program that was cancelled does not, as it ends. On a file no call lasts.
+    """
+    for thread in threading.enumerate():
+        if thread.name in [f"agent-messaging {name}" for name in names]:
+            thread.join()
 
 
 # In virtual time.
