@@ -1,0 +1,138 @@
+"""An event loop in virtual time: waiting costs nothing, and hanging is an error."""
+
+import asyncio
+import random
+import selectors
+from collections import deque
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
+from typing import Any, Final, TypeVar, cast, final
+
+from typing_extensions import TypeVarTuple, Unpack
+
+__all__ = ["HangError", "VirtualTimeLoop", "run_virtual"]
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+#: Seconds of virtual time that a loop lasts, 115 days. An endpoint over a log that others may use
+#: looks after its leases for ever, and with it no loop ever comes to a standstill.
+_LIFETIME: Final = 1e7
+
+
+class HangError(AssertionError):
+    """Nothing will ever happen any more in a loop in virtual time; its tasks are named."""
+
+
+class _Selector(selectors.DefaultSelector):
+    """Polls what is ready now, and lets the loop's clock jump instead of waiting."""
+
+    def __init__(self, before_step: Callable[[], None]) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.threads = 0
+        self._before_step = before_step
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self._before_step()
+        # What a thread works on takes real time, during which virtual time stands still.
+        is_idle = timeout is None or timeout > 0
+        ready = super().select(None if self.threads and is_idle else 0)
+        if not ready and is_idle:
+            if timeout is None:
+                raise HangError(f"deadlock: every task waits, and no timer is set\n{_tasks()}")
+            self.now += timeout
+            if self.now > _LIFETIME:
+                raise HangError(f"nothing happens any more but what recurs\n{_tasks()}")
+        return ready
+
+
+@final
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    """An event loop whose `time` moves only when everything waits, and then at once.
+
+    While calls of `run_in_executor` (and so of `asyncio.to_thread`) are under way, time stands
+    still. Nothing else that takes real time is known to the loop: sockets, subprocesses and threads
+    of other kinds are for a loop in real time.
+
+    Args:
+        seed: None for asyncio's own order. With a number, the tasks that become ready in one turn
+            of the loop go on in a random order, which the number repeats: code that is right does
+            not rely on any. Callbacks keep theirs, which `call_soon` promises.
+
+    Raises:
+        HangError: out of whatever runs the loop, when every task waits and no timer is set, or
+            when 115 days have passed.
+    """
+
+    def __init__(self, seed: int | None = None) -> None:
+        self._randomness = None if seed is None else random.Random(seed)  # noqa: S311 - to repeat it
+        self._virtual = _Selector(self._shuffle)
+        super().__init__(self._virtual)
+        self._handles = cast("deque[asyncio.Handle]", cast("Any", self)._ready)
+
+    def time(self) -> float:
+        """Seconds since the loop was made."""
+        return self._virtual.now
+
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]
+    ) -> asyncio.Future[T]:
+        """As every loop's; time stands still until it is done."""
+        future = super().run_in_executor(executor, func, *args)
+        self._virtual.threads += 1
+        future.add_done_callback(self._thread_done)
+        return future
+
+    async def shutdown_default_executor(self, *args: Any, **options: Any) -> None:
+        """As every loop's; time stands still meanwhile."""
+        self._virtual.threads += 1
+        try:
+            await super().shutdown_default_executor(*args, **options)
+        finally:
+            self._thread_done(None)
+
+    def _thread_done(self, _: object) -> None:
+        self._virtual.threads -= 1
+
+    def _shuffle(self) -> None:
+        handles = self._handles
+        if self._randomness is None or len(handles) < 2:
+            return
+        steps = [at for at, handle in enumerate(handles) if _is_step(handle)]
+        if len(steps) > 1:
+            shuffled = [handles[at] for at in steps]
+            self._randomness.shuffle(shuffled)
+            for at, handle in zip(steps, shuffled, strict=True):
+                handles[at] = handle
+
+
+def run_virtual(coroutine: Coroutine[Any, Any, T], *, seed: int | None = None) -> T:
+    """What the coroutine returns, run to its end in a `VirtualTimeLoop` of its own.
+
+    Args:
+        coroutine: what to run; it may wait for hours.
+        seed: of the order in which tasks go on, as the loop's.
+
+    Raises:
+        HangError: as the loop's.
+        RuntimeError: an event loop is running in this thread.
+    """
+    with asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(seed)) as runner:
+        return runner.run(coroutine)
+
+
+def _is_step(handle: asyncio.Handle) -> bool:
+    """Whether it makes a task go on."""
+    owner = getattr(cast("Any", handle)._callback, "__self__", None)  # noqa: SLF001 - no other way
+    return isinstance(owner, asyncio.Task)
+
+
+def _tasks() -> str:
+    """What the running loop's tasks wait for, a line each."""
+    lines: list[str] = []
+    for task in asyncio.all_tasks(asyncio.get_running_loop()):
+        stack = task.get_stack(limit=1)
+        place = f"{stack[-1].f_code.co_filename}:{stack[-1].f_lineno}" if stack else "its end"
+        lines.append(f"  {task.get_name()}, at {place}")
+    return "\n".join(sorted(lines))
