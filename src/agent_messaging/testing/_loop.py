@@ -6,9 +6,7 @@ import selectors
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
-from typing import Any, Final, TypeVar, cast, final
-
-from typing_extensions import TypeVarTuple, Unpack
+from typing import Any, Final, TypeVar, TypeVarTuple, cast, final
 
 __all__ = ["HangError", "VirtualTimeLoop", "run_virtual"]
 
@@ -69,14 +67,14 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self._randomness = None if seed is None else random.Random(seed)  # noqa: S311 - to repeat it
         self._virtual = _Selector(self._shuffle)
         super().__init__(self._virtual)
-        self._handles = cast("deque[asyncio.Handle]", cast("Any", self)._ready)
+        self._handles = cast("deque[asyncio.Handle]", cast("Any", self)._ready)  # noqa: SLF001 - no other way
 
     def time(self) -> float:
         """Seconds since the loop was made."""
         return self._virtual.now
 
     def run_in_executor(
-        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]
+        self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts
     ) -> asyncio.Future[T]:
         """As every loop's; time stands still until it is done."""
         future = super().run_in_executor(executor, func, *args)
