@@ -18,6 +18,7 @@ Ts = TypeVarTuple("Ts")
 _LIFETIME: Final = 1e7
 
 
+@final
 class HangError(AssertionError):
     """Nothing will ever happen any more in a loop in virtual time; its tasks are named."""
 
@@ -82,11 +83,11 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._thread_done)
         return future
 
-    async def shutdown_default_executor(self, *args: Any, **options: Any) -> None:
-        """As every loop's; time stands still meanwhile."""
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """As every loop's; time stands still meanwhile, so that no ``timeout`` comes."""
         self._virtual.threads += 1
         try:
-            await super().shutdown_default_executor(*args, **options)
+            await super().shutdown_default_executor()
         finally:
             self._thread_done(None)
 
@@ -105,7 +106,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
                 handles[at] = handle
 
 
-def run_virtual(coroutine: Coroutine[Any, Any, T], *, seed: int | None = None) -> T:
+def run_virtual(coroutine: Coroutine[object, object, T], *, seed: int | None = None) -> T:
     """What the coroutine returns, run to its end in a `VirtualTimeLoop` of its own.
 
     Args:

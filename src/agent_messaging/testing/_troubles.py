@@ -9,6 +9,7 @@ from typing import Final, final
 __all__ = ["LoggedTrouble", "Troubles", "UnexpectedError"]
 
 
+@final
 class UnexpectedError(AssertionError):
     """What the library answers or logs in production, where a test did not expect it."""
 
