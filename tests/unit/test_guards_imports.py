@@ -57,12 +57,6 @@ ROOMS = (
     ("eventlog._redis_readers", "eventlog._sqlite_news", "eventlog._sqlite_retention"),
     ("eventlog.redis_streams", "eventlog._sqlite_reader", "eventlog._sqlite_thread"),
     ("eventlog.sqlite",),
-    ("testing._determinism", "testing._loop", "testing._received", "testing._troubles"),
-    ("testing._transcript", "testing._transports"),
-    ("testing._agent", "testing._async_client"),
-    ("testing._client",),
-    ("testing._conversation",),
-    ("testing",),
     ("_cli_arguments", "_cli_exit", "_cli_text", "_demo"),
     ("_cli_agent", "_cli_file", "_cli_log_text", "_cli_streams"),
     ("_cli_host", "_cli_log"),
@@ -73,9 +67,6 @@ ROOMS = (
 
 #: Where the machine may be reached for, and why.
 EXEMPT = {
-    "testing._conversation": "it makes the loop of a test that has none",
-    "testing._client": "it runs the loop of a test that has none",
-    "testing._loop": "it is an event loop, and tells when threads are at work",
     "eventlog._sqlite_file": "the file of a log: opened by SQLite, and looked at",
     "eventlog._sqlite_reader": "the same file, read from outside",
     "eventlog._sqlite_thread": "the one thread that works on it",
