@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
+from agent_messaging.testing import StreamChecker
 from support.endpoint_witness import History, Witness
 from support.frames import Json
 from support.recount import TERMINAL
@@ -128,6 +129,7 @@ class Screen:
         self._credits: Counter[str] = Counter()
         self._is_over = False
         self._perhaps = 0
+        self._checker = StreamChecker()
 
     def may_show(self, message_id: str | None) -> None:
         """A message was sent on this connection, or sent again; None for one without an id."""
@@ -144,6 +146,8 @@ class Screen:
             self._fault("a frame after the last words", text)
         if not text.isascii():
             self._fault("not ASCII", text)
+        for broken in self._checker.feed(text):
+            self._fault("the checker of streams says", broken)
         frame: Json = json.loads(text)
         self.newest_end = frame.get("run_id") if frame["type"] in TERMINAL else None
         if "run_id" in frame:
