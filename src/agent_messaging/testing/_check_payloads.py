@@ -223,7 +223,7 @@ def _told(value: object, kind: str) -> str:
     noun = _NOUNS[type(value)]
     if noun == "null":
         return noun
-    if noun in kind or (noun == "string" and "id" in kind):
+    if noun in kind or (noun == "string" and kind.startswith("id")):
         return f"another {noun}"
     return _with_article(noun)
 

@@ -189,7 +189,7 @@ class SeenRun:
         is_end = event.kind in TERMINAL
         yield from self._compare_with_told(event.kind, seq)
         self._next = None if is_end else seq + 1
-        self.is_open = not is_end
+        self.is_open = not (is_end or self._goes_on)
 
     def _differs(self, seq: int, digest: int) -> bool:
         return self._first_seq <= seq <= self._last_seq and (
@@ -243,6 +243,7 @@ class SeenRun:
             self._first_seq = seq + 1
         self._last_seq = seq
         self._course = _Course(has_gap=seq > 0)
+        self._goes_on = False
 
     # What is told of it.
 
@@ -291,16 +292,15 @@ class _Course:
 
     def advance(self, kind: MessageType, payload: Mapping[str, object]) -> Iterator[Fault]:
         """The next event."""
-        tool_call_id, tool_name = payload.get("tool_call_id"), payload.get("tool_name")
-        if not is_id(tool_call_id):
-            tool_call_id = None
-        fault = self._take(kind, tool_call_id, str(tool_name))
+        ids = [payload.get(name) for name in ("tool_call_id", "tool_name")]
+        tool_call_id, tool_name = (value if is_id(value) else None for value in ids)
+        fault = self._take(kind, tool_call_id, tool_name or "")
         if fault is not None:
             yield fault
             # Go on as if it had been right.
             self.miss_some()
             if tool_call_id is not None:
-                self._take(kind, tool_call_id, str(tool_name))
+                self._take(kind, tool_call_id, tool_name or "")
 
     def _take(self, kind: MessageType, tool_call_id: str | None, tool_name: str) -> Fault | None:
         lifecycle = self._lifecycle
@@ -317,7 +317,7 @@ class _Course:
             is_tool = kind in (_TOOL_EXECUTING, _TOOL_COMPLETED)
             is_paired = is_tool and lifecycle.state is RunState.RUNNING
             return Fault(StreamRule.TOOL if is_paired else StreamRule.LIFECYCLE, str(error))
-        if kind is _TOOL_COMPLETED and name != tool_name:
+        if kind is _TOOL_COMPLETED and name and name != tool_name:
             return Fault(StreamRule.TOOL, f"the call {tool_call_id} began with another tool_name")
         return None
 
