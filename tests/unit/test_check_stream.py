@@ -294,17 +294,21 @@ def _wrong_payloads() -> Iterator[tuple[str, str, Json]]:
     yield "tool_completed", "payload.error must be ", failed | {"error": 1}
     only = "payload.result is there only if the status is ok"
     yield "tool_completed", only, failed | {"error": None, "result": None}
-    yield "tool_completed", "payload.error is there only if ", PAYLOADS["tool_completed"] | {
-        "error": "x"
-    }
+    yield (
+        "tool_completed",
+        "payload.error is there only if ",
+        PAYLOADS["tool_completed"] | {"error": "x"},
+    )
     yield "heartbeat", "the payload of a heartbeat is empty", {"id": 1}
     greets = PAYLOADS["connection_established"]
     for name in documented.LIMITS:
         where = f"payload.limits.{name}"
         limits: Json = greets["limits"]
-        yield "connection_established", f"{where} is missing", greets | {
-            "limits": without(limits, name)
-        }
+        yield (
+            "connection_established",
+            f"{where} is missing",
+            greets | {"limits": without(limits, name)},
+        )
         yield "connection_established", f"{where} must be ", greets | {"limits": limits | {name: 0}}
     run: Json = resumed(1, 1)["payload"]["runs"][0]
     for name, field in documented.RESUMED_RUN.items():
