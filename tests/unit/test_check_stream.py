@@ -68,10 +68,10 @@ def without(frame: Json, name: str) -> Json:
         [greeting(), *RUN[:2], resumed(5, 5, "completed", evicted=True), RUN[4]],
         [greeting(), *RUN[:2], resumed(6, 5, "completed", evicted=True)],
         # The log lost some that the client has, and others came in their place.
-        [greeting(), *RUN[:3], greeting("k2"), resumed(1, 1, "running", evicted=True), RUN[0]]
-        + a_run("response_chunk", "failed", first=2),
-        [greeting(), *RUN, greeting("k2"), resumed(1, 0, "queued", evicted=True)]
-        + a_run("queued", "failed"),
+        [greeting(), *RUN[:3], greeting("k2"), resumed(1, 1, "running", evicted=True), RUN[0],
+         *a_run("response_chunk", "failed", first=2)],
+        [greeting(), *RUN, greeting("k2"), resumed(1, 0, "queued", evicted=True),
+         *a_run("queued", "failed")],
         # Stopped: after the end, of a run that others watch, of one that is yet to be shown.
         [greeting(), *RUN, control("stopped"), *a_run("started", "cancelled", run="r2")],
         [greeting(), control("stopped"), *RUN],
@@ -163,8 +163,7 @@ _RULES: Final[list[tuple[StreamRule, list[Any], int]]] = [
     (StreamRule.TOOL, [*RUN[:3], event("tool_completed", 4, tool_name="book"), RUN[4]], 4),
     (
         StreamRule.TOOL,
-        [greeting(), resumed(3, 2), *a_run("tool_completed", "tool_completed", first=3)]
-        + a_run("completed", first=5),
+        [greeting(), resumed(3, 2), *a_run("tool_completed", "tool_completed", "completed", first=3)],
         4,
     ),
     (StreamRule.OPEN_TOOLS, a_run("started", "tool_executing", "completed"), 3),
@@ -439,20 +438,26 @@ class Foreign(Mapping[str, object]):
         return 1
 
 
-def deep(levels: int) -> Json:
-    text = json.dumps(event("completed", 2, result="@")).replace('"@"', "[" * levels + "]" * levels)
-    return {"deep": text}
+def deep(levels: int) -> str:
+    return json.dumps(DONE | {"payload": {"result": "@", "duration_ms": 1}}).replace(
+        '"@"', "[" * levels + "]" * levels
+    )
 
 
-@pytest.mark.parametrize("levels", [500, 900, 960, 980, 990, 1000, 5000, 50_000])
-def test_a_frame_of_any_depth_is_read_or_reported(levels: int) -> None:
-    text = deep(levels)["deep"]
-    assert set(told([STARTED, text, STARTED, text])) <= {
-        "2 not_json",
-        "4 not_json",
-        "3 unended",
-        "3 seq",
-    }
+def test_a_frame_of_any_depth_is_read_or_reported() -> None:
+    def is_read(levels: int) -> bool:
+        found = told([STARTED, deep(levels), STARTED, deep(levels)])
+        assert found in ([], ["2 not_json", "3 seq", "4 not_json", "3 unended"])
+        return not found
+
+    assert is_read(100)
+    # How deep that is depends on the version of Python; just below, all else has to work as well.
+    low, high = 100, 200_000
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if is_read(middle) else (low, middle)
+    for levels in range(low - 20, low + 20):
+        assert is_read(levels) == (levels <= low)
 
 
 def test_a_mapping_that_does_not_work_is_reported() -> None:

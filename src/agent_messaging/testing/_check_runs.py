@@ -31,7 +31,7 @@ class SeenEvent(NamedTuple):
         kind: its type.
         payload: as on the wire, sound or not.
         seq: its number; None for one that has none, which is taken for the next.
-        digest: stands for type and payload; 64 bits.
+        digest: stands for type and payload, in 64 bits; 0 if it could not be made.
         connection: the number of the connection that it came by.
         position: the number of its frame.
     """
@@ -192,9 +192,10 @@ class SeenRun:
         self.is_open = not (is_end or self._goes_on)
 
     def _differs(self, seq: int, digest: int) -> bool:
-        return self._first_seq <= seq <= self._last_seq and (
-            self._digests[seq - self._first_seq] != digest
-        )
+        if not self._first_seq <= seq <= self._last_seq:
+            return False
+        before = self._digests[seq - self._first_seq]
+        return digest != before and 0 not in (digest, before)
 
     def _take_new(self, event: SeenEvent, seq: int) -> Iterator[Fault]:
         course = self._course
