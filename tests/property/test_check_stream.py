@@ -415,12 +415,12 @@ def ended_otherwise(capture: Capture) -> Iterator[Change]:
 
 
 def ungreeted(capture: Capture) -> Iterator[Change]:
-    """The first frame is dropped, and there are some that sessions alone send, or a late one."""
+    """The first frame is dropped, where what follows is no handler's that is called directly."""
     for at, frame in enumerate(capture.frames):
-        is_late = frame["type"] == "connection_established" and any(
-            each < at for each in capture.events
-        )
-        if is_late or frame["type"] in ("pong", "resumed", "stopped"):
+        greets = frame["type"] == "connection_established"
+        if greets and at and not any(each < at for each in capture.events):
+            return  # only errors came before
+        if (greets and at) or frame["type"] in ("pong", "resumed", "stopped"):
             yield Change(capture.but(0), at, (StreamRule.CONNECTION,), is_first=False)
             return
 

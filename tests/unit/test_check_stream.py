@@ -163,7 +163,8 @@ _RULES: Final[list[tuple[StreamRule, list[Any], int]]] = [
     (StreamRule.TOOL, [*RUN[:3], event("tool_completed", 4, tool_name="book"), RUN[4]], 4),
     (
         StreamRule.TOOL,
-        [greeting(), resumed(3, 2), *a_run("tool_completed", "tool_completed", "completed", first=3)],
+        [greeting(), resumed(3, 2),
+         *a_run("tool_completed", "tool_completed", "completed", first=3)],
         4,
     ),
     (StreamRule.OPEN_TOOLS, a_run("started", "tool_executing", "completed"), 3),
