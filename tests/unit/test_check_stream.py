@@ -415,6 +415,11 @@ def test_the_envelope_is_that_of_the_reference() -> None:
     assert without(rows(events), "type") == expected
 
 
+def test_the_how_to_has_every_rule_in_its_order() -> None:
+    page = pages.page("how-to/check-a-capture.md")
+    assert pages.names(pages.section(page, "## The rules")) == list(StreamRule)
+
+
 def test_every_frame_that_a_client_gets_is_known() -> None:
     gets = _WIRE[_WIRE.index("## What a client gets: the events") :]
     assert set(pages.headings(gets)) == set(documented.PAYLOADS)
