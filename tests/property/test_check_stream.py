@@ -166,10 +166,10 @@ class Capture:
         self.frames: Final = decoded(texts)
         self.events: Final = [at for at, frame in enumerate(self.frames) if "run_id" in frame]
         self.connections: Final[list[str]] = []
+        connection = ""
         for frame in self.frames:
-            greets = frame["type"] == "connection_established"
-            last = self.connections[-1:] or [""]
-            self.connections += [frame["payload"]["connection_id"]] if greets else last
+            connection = frame["payload"].get("connection_id", connection)
+            self.connections.append(connection)
 
     def run(self, at: int) -> str:
         run_id: str = self.frames[at]["run_id"]

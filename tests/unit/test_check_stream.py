@@ -2,6 +2,7 @@
 
 import json
 import re
+import tracemalloc
 from collections import UserDict
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_messaging import MessageType
+from agent_messaging._events import RUN_EVENTS
 from agent_messaging.testing import BrokenRule, StreamChecker, StreamRule, check_stream
 from agent_messaging.testing import _check_payloads as documented
 from support import pages
@@ -51,6 +53,8 @@ def without(frame: Json, name: str) -> Json:
         [greeting(), control("pong"), control("heartbeat"), greeting(), *RUN, control("stopped")],
         [control("error_message", code="too_many_sessions"), greeting(), *RUN],
         [{"type": "weather", "run_id": 7}, {"type": "chat"}, greeting(), {"type": "x"}, *RUN],
+        [greeting(), *RUN[:2], greeting(), *RUN[2:]],  # the client sent connect
+        [*RUN, *(each | {"payload": dict(reversed(each["payload"].items()))} for each in RUN)],
         # Retried: all of it again, on the same connection and on another.
         [greeting(), *RUN, *RUN, greeting("k2"), *RUN],
         # Resumed, from where the client was, and from before.
@@ -130,12 +134,14 @@ _RULES: Final[list[tuple[StreamRule, list[Any], int]]] = [
     (StreamRule.ENVELOPE, [*RUN, without(event("completed", 1, "r2"), "run_id")], 6),
     (StreamRule.ENVELOPE, [greeting(), control("pong") | {"run_id": "r1"}], 2),
     (StreamRule.ENVELOPE, [greeting(), without(control("heartbeat"), "timestamp")], 2),
+    (StreamRule.ENVELOPE, [*RUN[:2], without(RUN[2], "payload"), *RUN[3:]], 3),
     (StreamRule.SEQ, [DONE], 1),
     (StreamRule.SEQ, [*RUN[:2], *RUN[3:]], 3),  # dropped
     (StreamRule.SEQ, [*RUN[:2], *RUN[1:]], 3),  # doubled
     (StreamRule.SEQ, [RUN[0], *RUN], 2),
     (StreamRule.SEQ, [*RUN, RUN[4]], 6),
     (StreamRule.SEQ, [*RUN[:2], RUN[2] | {"seq": 9}, *RUN[3:]], 3),  # wrongly numbered
+    (StreamRule.SEQ, [*RUN[:2], RUN[2] | {"seq": 5}, *RUN[3:]], 3),
     (StreamRule.SEQ, [*RUN[:2], RUN[2] | {"seq": 1}, *RUN[3:]], 3),
     (StreamRule.SEQ, [RUN[0] | {"seq": 7}, *RUN[1:]], 1),
     (StreamRule.SEQ, [*RUN[:4], *RUN[1:]], 5),  # sent again from some event on
@@ -152,6 +158,8 @@ _RULES: Final[list[tuple[StreamRule, list[Any], int]]] = [
     (StreamRule.LIFECYCLE, a_run("completed"), 1),
     (StreamRule.LIFECYCLE, a_run("tool_executing", "tool_completed", "completed"), 1),
     (StreamRule.LIFECYCLE, [greeting(), resumed(3, 2), *a_run("queued", "failed", first=3)], 3),
+    (StreamRule.LIFECYCLE, [greeting(), STARTED, greeting("k2"), resumed(4, 3),
+                            *a_run("started", "completed", first=4)], 5),
     (StreamRule.TOOL, a_run("started", "tool_completed", "completed"), 2),
     (StreamRule.TOOL, [*RUN[:4], event("tool_completed", 5), event("completed", 6)], 5),
     (
@@ -175,6 +183,8 @@ _RULES: Final[list[tuple[StreamRule, list[Any], int]]] = [
     (StreamRule.AFTER_END, [*RUN, event("completed", 6)], 6),
     (StreamRule.AFTER_END, [*RUN, event("completed", 9)], 6),
     (StreamRule.AFTER_END, [greeting(), *RUN, greeting("k2"), event("failed", 6)], 8),
+    (StreamRule.AFTER_END, [greeting(), resumed(4, 5, "completed"), *RUN[3:],
+                            event("thinking", 6)], 5),
     (StreamRule.UNENDED, RUN[:4], 4),
     (StreamRule.UNENDED, [*RUN[:2], control("error_message"), event("failed", 1, "r2")], 2),
     (StreamRule.UNENDED, [greeting(), resumed(3, 2)], 2),
@@ -194,6 +204,8 @@ _RULES: Final[list[tuple[StreamRule, list[Any], int]]] = [
     (StreamRule.USER, [greeting(), *RUN, event("failed", 1, "r2") | {"user_id": "bob"},
                        event("failed", 1, "r3"), event("failed", 1, "r4") | {"user_id": "bob"}],
      7),
+    (StreamRule.USER, [greeting(), *a_run("failed", run="r2"), resumed(2, 1),
+                       *({**each, "user_id": "bob"} for each in RUN[1:])], 4),
     (StreamRule.RESUMED, [greeting(), *RUN[:2], resumed(4, 4), *RUN[3:]], 4),
     (StreamRule.RESUMED, [greeting(), *RUN[:3], resumed(2, 3, evicted=True), *RUN[1:]], 5),
     (StreamRule.RESUMED, [greeting(), resumed(3, 1)], 2),
@@ -222,21 +234,26 @@ def test_every_rule_is_in_the_table_or_is_about_payloads() -> None:
     assert {rule for rule, _, _ in _RULES} | {StreamRule.PAYLOAD} == set(StreamRule)
 
 
-@pytest.mark.parametrize(
-    ("frames", "faults"),
-    [
-        # Where two events changed places each of them came out of order.
-        ([*RUN[:2], RUN[3], RUN[2], RUN[4]], ["3 seq", "4 seq"]),
-        # A run with two ends has two faults, whatever lies between.
-        ([*RUN, event("thinking", 6), event("failed", 7)], ["6 after_end", "7 after_end"]),
-        # One that lost its end and one that lost its beginning.
-        ([*RUN[:3], *a_run("thinking", "failed", run="r2")[1:]], ["4 seq", "3 unended"]),
-        # Faults of several kinds in one frame.
-        ([STARTED, DONE | {"seq": 3, "payload": {}, "timestamp": None}],
-         ["2 envelope", "2 payload", "2 seq"]),
-        ([greeting(), *RUN[:3], resumed(6, 4)], ["5 resumed", "4 unended"]),
-    ],
-)  # fmt: skip
+_SEVERAL: Final[list[tuple[list[Any], list[str]]]] = [
+    # Where two events changed places each of them came out of order.
+    ([*RUN[:2], RUN[3], RUN[2], RUN[4]], ["3 seq", "4 seq"]),
+    # A run with two ends has two faults, whatever lies between.
+    ([*RUN, event("thinking", 6), event("failed", 7)], ["6 after_end", "7 after_end"]),
+    # One that lost its end and one that lost its beginning.
+    ([*RUN[:3], *a_run("thinking", "failed", run="r2")[1:]], ["4 seq", "3 unended"]),
+    # Faults of several kinds in one frame.
+    ([STARTED, DONE | {"seq": 3, "payload": {}, "timestamp": None}],
+     ["2 envelope", "2 payload", "2 seq"]),
+    ([greeting(), *RUN[:3], resumed(6, 4)], ["5 resumed", "4 unended"]),
+    # Runs without an end, in the order of what was told of them last.
+    ([STARTED, event("started", 1, "r2"), event("thinking", 2)], ["2 unended", "3 unended"]),
+    # What was wrong before the log lost it does not count any more.
+    ([greeting(), *RUN, event("thinking", 6), greeting("k2"),
+      resumed(1, 0, "queued", evicted=True), *RUN[:2]], ["7 after_end", "11 unended"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("frames", "faults"), _SEVERAL)
 def test_several_faults_are_reported_each(frames: list[Any], faults: list[str]) -> None:
     assert told(frames) == faults
 
@@ -262,7 +279,11 @@ def _wrongs(field: documented.Field) -> Iterator[object]:
     """Values that this field does not take."""
     if field.kind == "any JSON":
         return
-    yield from ({"object": [], "array": {}, "array of ids": [""]}.get(field.kind, [[]]), -1.5)
+    yield -1.5
+    if field.kind != "array":
+        yield [""]
+    if field.kind != "object":
+        yield {"": None}
     if "null" not in field.kind:
         yield None
     if field.kind == "id":
@@ -319,43 +340,43 @@ def _wrong_payloads() -> Iterator[tuple[str, str, Json]]:
     yield "resumed", "payload.runs[1] must be an object, not null", {"runs": [run, None]}
 
 
+def _stream_with(kind: str) -> list[Json]:
+    """A sound stream in which there is one frame of this type."""
+    if kind == "connection_established":
+        return [greeting()]
+    if kind in _CONTROLS:
+        return [greeting(), control(kind)]
+    if kind == "agent_queued":
+        return a_run("queued", "failed")
+    if kind in ("agent_failed", "agent_cancelled"):
+        return [STARTED, event(kind, 2)]
+    if kind in {each["type"] for each in RUN}:
+        return RUN
+    return a_run("started", kind, "completed")
+
+
+_CONTROLS: Final = {kind for kind in documented.PAYLOADS if kind not in RUN_EVENTS}
+
+
 @pytest.mark.parametrize(("kind", "meaning", "payload"), list(_wrong_payloads()))
 def test_a_payload_that_is_not_as_documented_is_reported_once(
     kind: str, meaning: str, payload: Json
 ) -> None:
-    frames = {
-        "agent_queued": a_run("queued", "failed"),
-        "connection_established": [greeting()],
-        "tool_executing": RUN,
-        "tool_completed": RUN,
-        **{end: [STARTED, event(end, 2)] for end in ("agent_failed", "agent_cancelled")},
-    }.get(kind)
-    if frames is None:
-        is_event = any(kind == each["type"] for each in RUN) or kind.startswith("agent")
-        frames = [greeting(), control(kind)]
-        if is_event:
-            frames = RUN if kind in str(RUN) else [RUN[0], event(kind, 2), event("completed", 3)]
-    frames = [each | {"payload": payload} if each["type"] == kind else each for each in frames]
+    sound = _stream_with(kind)
+    frames = [each | {"payload": payload} if each["type"] == kind else each for each in sound]
     (broken,) = check_stream(frames, is_complete=False)
     assert broken.rule == StreamRule.PAYLOAD
     assert frames[broken.position - 1]["type"] == kind
     assert broken.meaning.startswith(meaning)
 
 
-@pytest.mark.parametrize(
-    "frame",
-    [
-        event("tool_completed", 4, status="interrupted", error=None) | {},
-        control("pong", id=-(10**40)),
-        control("error_message", message_id="m"),
-    ],
-)
-def test_what_else_is_documented_is_sound(frame: Json) -> None:
-    if frame["type"] == "tool_completed":
-        del frame["payload"]["result"]
-        assert told([*RUN[:3], frame, RUN[4]]) == []
-    else:
-        assert told([greeting(), frame]) == []
+def test_what_else_is_documented_is_sound() -> None:
+    interrupted = event("tool_completed", 4, status="interrupted", error=None)
+    del interrupted["payload"]["result"]
+    assert told([*RUN[:3], interrupted, RUN[4]]) == []
+    rest = [control("pong", id=-(10**40)), control("error_message", message_id="m")]
+    del rest[1]["payload"]["retry_after"]
+    assert told([greeting(), *rest, {**control("pong"), "payload": {}}]) == []
 
 
 def test_what_a_payload_has_beside_is_not_looked_at() -> None:
@@ -450,6 +471,11 @@ def deep(levels: int) -> str:
     )
 
 
+def fed_above(checker: StreamChecker, frame: Any, calls: int) -> tuple[BrokenRule, ...]:
+    """What the frame breaks, so many calls further up the stack."""
+    return fed_above(checker, frame, calls - 1) if calls > 0 else checker.feed(frame)
+
+
 def test_a_frame_of_any_depth_is_read_or_reported() -> None:
     def is_read(levels: int) -> bool:
         found = told([STARTED, deep(levels), STARTED, deep(levels)])
@@ -464,6 +490,13 @@ def test_a_frame_of_any_depth_is_read_or_reported() -> None:
         low, high = (middle, high) if is_read(middle) else (low, middle)
     for levels in range(low - 20, low + 20):
         assert is_read(levels) == (levels <= low)
+    # Read where the stack is higher it is the same frame.
+    for levels in range(low - 20, low + 1):
+        checker = StreamChecker()
+        frames = [STARTED, deep(levels)]
+        for frame in (*frames, *frames, *frames):
+            rules = [each.rule for each in fed_above(checker, frame, checker.frames)]
+            assert StreamRule.REPLAY_DIFFERS not in rules
 
 
 def test_a_mapping_that_does_not_work_is_reported() -> None:
@@ -524,12 +557,38 @@ def test_frames_may_be_numbered_as_the_caller_likes() -> None:
     assert checker.finish() == ()
 
 
-def test_of_an_event_no_more_is_kept_than_eight_bytes() -> None:
+def test_of_an_event_little_more_is_kept_than_eight_bytes() -> None:
     checker = StreamChecker()
     checker.feed(STARTED)
-    for seq in range(2, 5000):
-        checker.feed(event("response_chunk", seq, text="x" * 500))
-    (run,) = checker._runs.values()
-    digests = run._digests
-    assert len(digests) * digests.itemsize == 8 * 4999
-    assert len(run._course._lifecycle._decided) == 2  # type: ignore[union-attr]
+    tracemalloc.start()
+    try:
+        for seq in range(2, 5000):
+            checker.feed(event("response_chunk", seq, text="x" * 500))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 5000 * 10
+
+
+def test_of_a_run_that_has_ended_its_tool_calls_are_not_kept() -> None:
+    checker = StreamChecker()
+    calls = [f"c{number}" * 20 for number in range(500)]
+    frames = [
+        frame
+        for call in calls
+        for frame in (
+            event("tool_executing", 0, tool_call_id=call),
+            event("tool_completed", 0, tool_call_id=call),
+        )
+    ]
+    tracemalloc.start()
+    try:
+        checker.feed(STARTED)
+        for seq, frame in enumerate(frames, 2):
+            checker.feed(json.dumps(frame | {"seq": seq}))
+        during, _ = tracemalloc.get_traced_memory()
+        checker.feed(event("completed", 1002))
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after < 1002 * 10 + 2000 < during

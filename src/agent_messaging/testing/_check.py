@@ -142,10 +142,9 @@ class StreamChecker:
                         "a frame came after slow_consumer, which is the last",
                     ),
                 )
-        if kind in _EVENTS:
-            yield from self._check_event(_KINDS[name], fields, position)
-        elif kind is not None:
-            yield from self._check_control(kind, fields, position)
+        if kind is not None:
+            check = self._check_event if kind in _EVENTS else self._check_control
+            yield from check(kind, fields, position)
 
     # The events of a run.
 
@@ -163,9 +162,9 @@ class StreamChecker:
         run = self._runs.get(run_id)
         if run is None:
             run = self._runs[run_id] = SeenRun()
-        if run.is_new_to(self._connection) and user_id is not None:
-            yield from ((run_id, fault) for fault in self._check_user(user_id))
         yield from ((run_id, fault) for fault in run.belongs(user_id, thread_id))
+        if run.user_id is not None:
+            yield from ((run_id, fault) for fault in self._check_user(run.user_id))
         has_seq = not any(faults_of({"seq": EVENT_FIELDS["seq"]}, fields))
         event = SeenEvent(
             kind=kind,
@@ -183,16 +182,16 @@ class StreamChecker:
                 yield run_id, fault
 
     def _check_user(self, user_id: str) -> Iterator[Fault]:
-        """See that a run which is new to the connection is of the connection's user."""
+        """See that a run is of the connection's user."""
         users = self._users
-        if users and user_id not in users:
-            yield Fault(
-                StreamRule.USER,
-                f"the connection is of user {users[0]}, and this run is of user {user_id}",
-            )
         if user_id not in users:
-            # Reported once, and not for each of the runs that follow.
+            # Reported once, and not for each of the frames that follow.
             self._users = (*users[:1], user_id)
+            if users:
+                yield Fault(
+                    StreamRule.USER,
+                    f"the connection is of user {users[0]}, and this run is of user {user_id}",
+                )
 
     # Control frames.
 
@@ -292,7 +291,7 @@ def _read(frame: object) -> Mapping[str, object] | Fault:
     if isinstance(frame, Mapping):
         # What JSON cannot hold is no frame; and what it can is then looked at in one form alone.
         try:
-            frame = json.dumps(dict(cast("Mapping[object, object]", frame)), allow_nan=False)
+            frame = json.dumps(dict(cast("Mapping[object, object]", frame)))
         except Exception:  # noqa: BLE001 - whatever a foreign mapping raises
             return Fault(StreamRule.NOT_JSON, "the mapping holds what JSON cannot")
     if not isinstance(frame, str | bytes | bytearray):

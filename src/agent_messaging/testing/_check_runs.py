@@ -112,15 +112,10 @@ class SeenRun:
         """Whether the run is being sent on that connection, and its end is to come there."""
         return self._connection == connection and self._next is not None
 
-    def is_new_to(self, connection: int) -> bool:
-        """Whether no frame of that connection told of it yet."""
-        return self._connection != connection
-
     def _enter(self, connection: int) -> None:
         if self._connection != connection:
             self._connection = connection
             self._next = self._doubt = self._again = None
-            self._told = None
 
     # Whose it is.
 
@@ -150,9 +145,6 @@ class SeenRun:
         in_order = seq == expected or event.seq is None
         if in_order:
             self._doubt = self._again = None
-        elif seq == self._again and seq <= self._last_seq:
-            self._again = seq + 1
-            return
         elif seq == self._doubt:
             self._go_back_to(seq - 1)
             self._doubt = self._again = None
@@ -218,7 +210,7 @@ class SeenRun:
         told = self._told
         if told is None:
             return
-        if kind in TERMINAL or seq >= told.to_seq:
+        if seq >= told.to_seq:
             self._told = None
         if told.status not in ENDED:
             # It may have gone on, and to its end, by the time that its events were sent.
@@ -267,7 +259,7 @@ class SeenRun:
         self.is_open = told.status not in ENDED or told.from_seq <= told.to_seq
         self._next = told.from_seq if self.is_open else None
         self._doubt = self._again = None
-        self._told = told if self.is_open else None
+        self._told = told
 
 
 @final
@@ -298,10 +290,7 @@ class _Course:
         fault = self._take(kind, tool_call_id, tool_name or "")
         if fault is not None:
             yield fault
-            # Go on as if it had been right.
-            self.miss_some()
-            if tool_call_id is not None:
-                self._take(kind, tool_call_id, tool_name or "")
+            self.miss_some()  # and go on as if this had been right
 
     def _take(self, kind: MessageType, tool_call_id: str | None, tool_name: str) -> Fault | None:
         lifecycle = self._lifecycle
