@@ -6,6 +6,7 @@ It tries the same examples each time. For a longer search, among others each tim
 """
 
 import asyncio
+import itertools
 import logging
 import random
 from collections import Counter
@@ -24,6 +25,7 @@ from hypothesis.stateful import (
 )
 
 from agent_messaging import Limits, OnDisconnect, SlowConsumers, ThreadPolicy, grace
+from agent_messaging.testing import check_stream
 from support.endpoint_agents import Order
 from support.endpoint_clients import Memory, Pace
 from support.endpoint_model import Request
@@ -434,6 +436,10 @@ class EndpointMachine(RuleBasedStateMachine):
                 for memory in memories:
                     self.run(world.see_all(user, memory))
         self.run(world.leave())
+        for memory in itertools.chain(*self.memories.values()):
+            # All that one client got, connection after connection.
+            broken = check_stream(itertools.chain(*memory.frames), is_complete=False)
+            assert broken == (), broken
         for situations in (world.situations, world.model.situations):
             self.situations.update(situations)
         stats = world.endpoint.stats()

@@ -13,6 +13,8 @@ from agent_messaging.testing._conversation import (
     converse_async,
 )
 from agent_messaging.testing._determinism import counted_ids, loop_clock
+from agent_messaging.testing._check import StreamChecker, check_stream
+from agent_messaging.testing._check_rules import BrokenRule, StreamRule
 from agent_messaging.testing._loop import HangError, VirtualTimeLoop, run_virtual
 from agent_messaging.testing._received import ReceivedFrame
 from agent_messaging.testing._transcript import Ending, ToolUse, Transcript
@@ -39,6 +41,12 @@ __all__ = [
     "loop_clock",
     "run_agent",
     "run_agent_async",
+    "BrokenRule",
+    "HangError",
+    "StreamChecker",
+    "StreamRule",
+    "VirtualTimeLoop",
+    "check_stream",
     "run_virtual",
 ]
 
@@ -46,3 +54,4 @@ __all__ = [
 for _public in [globals()[name] for name in __all__]:
     if hasattr(_public, "__qualname__") and _public.__module__.startswith(f"{__name__}."):
         _public.__module__ = __name__
+    _public.__module__ = __name__
