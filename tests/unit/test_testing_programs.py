@@ -256,6 +256,18 @@ def test_what_a_program_prints_leaves_out_the_defaults() -> None:
     assert repr(AgentProgram()) == "AgentProgram(())"
 
 
+def test_hypothesis_prints_a_program_in_that_way() -> None:
+    @settings(repeatable, max_examples=50)
+    @given(agent_programs())
+    def fail(program: AgentProgram) -> None:
+        assert not program.steps
+
+    with pytest.raises(AssertionError) as raised:
+        fail()
+    assert "program=AgentProgram((" in "".join(raised.value.__notes__)
+    assert "_and_last" not in "".join(raised.value.__notes__)
+
+
 def found(is_sought: Callable[[list[Json]], bool]) -> AgentProgram:
     """A drawn program of which a client gets such events."""
     drawing = settings(repeatable, max_examples=1000, phases=[Phase.generate])

@@ -361,17 +361,25 @@ def test_another_user_is_never_the_same_one(user_id: str) -> None:
 
 
 def test_a_frame_that_is_nearly_valid_prints_what_is_wrong_and_not_all_of_a_large_one() -> None:
-    blank = simplest(near_valid_frames(), lambda each: each.fault == "no text")
-    assert repr(blank) == (
-        "<NearValidFrame, no text (missing_content): "
-        """'{"type":"chat","payload":{}}'>"""
+    code = ErrorCode.MISSING_CONTENT
+    assert repr(NearValidFrame(b"{}", "no text", code)) == (
+        "<NearValidFrame, no text (missing_content): b'{}'>"
     )
-    large = found(near_valid_frames(), lambda each: each.fault == "too large")
-    assert len(large.frame) > 256 * 1024
-    assert repr(large).startswith("<NearValidFrame, too large (frame_too_large): '{")
-    assert " more ... " in repr(large)
-    assert len(repr(large)) < 500
-    assert "(None): " in repr(found(near_valid_frames(), lambda each: each.code is None))
+    half = 198 * " "
+    assert repr(NearValidFrame("{" + 1000 * " " + "}", "a character put in", None)) == (
+        f"<NearValidFrame, a character put in (None): '{{{half} ... 604 more ... {half}}}'>"
+    )
+
+
+def test_hypothesis_prints_a_frame_that_is_nearly_valid_in_that_way() -> None:
+    @settings(repeatable, phases=[Phase.generate])
+    @given(near_valid_frames())
+    def fail(near_valid: NearValidFrame) -> None:
+        assert near_valid.code is None
+
+    with pytest.raises(AssertionError) as raised:
+        fail()
+    assert "near_valid=<NearValidFrame, " in "".join(raised.value.__notes__)
 
 
 # The module.
