@@ -5,11 +5,12 @@ import json
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import anyio
 
 from agent_messaging import (
+    AgentEvent,
     AgentLike,
     AgentMessageHandler,
     Clock,
@@ -20,6 +21,7 @@ from agent_messaging import (
     NativeDialect,
     Run,
     RunFinished,
+    ToolCall,
 )
 from support import recount
 from support.loop import tasks_left
@@ -102,6 +104,10 @@ class Watch:
         finally:
             self.emits.append(Emit(step, refusal))
 
+    def over(self, run: Run) -> Run:
+        """The run, with its emits watched."""
+        return cast("Run", _WatchedRun(run, self))
+
     def ended(self, result: object = None, escaped: BaseException | None = None) -> None:
         """Note how the agent's own code ended."""
         loop = stepping_loop()
@@ -122,6 +128,54 @@ class Watch:
             return result
 
         return agent
+
+
+class _WatchedRun:
+    """What the steps of a program hold of their run, each emit of it watched.
+
+    Texts begin with the word that tells their kind.
+    """
+
+    def __init__(self, run: Run, watch: Watch) -> None:
+        self._run = run
+        self.watch = watch
+
+    def thinking(self, text: str) -> Awaitable[None]:
+        with self.watch.emitting():
+            return self._run.thinking(f"thinking {text}")
+
+    def chunk(self, text: str) -> Awaitable[None]:
+        with self.watch.emitting():
+            return self._run.chunk(f"chunk {text}")
+
+    def progress(self, name: str, data: object = None) -> Awaitable[None]:
+        with self.watch.emitting():
+            return self._run.progress(name, data)
+
+    def emit(self, event: AgentEvent) -> Awaitable[None]:
+        with self.watch.emitting():
+            return self._run.emit(event)
+
+    def tool(self, name: str, arguments: object = None) -> ToolCall:
+        call = self._run.tool(name, arguments)
+        return ToolCall(cast("Run", self), call.tool_call_id, name, arguments)
+
+    def tool_executing(
+        self, tool_call_id: str, tool_name: str, arguments: object = None
+    ) -> Awaitable[None]:
+        with self.watch.emitting():
+            return self._run.tool_executing(tool_call_id, tool_name, arguments)
+
+    def tool_completed(
+        self, tool_call_id: str, result: object = None, *, error: str | None = None
+    ) -> Awaitable[None]:
+        with self.watch.emitting():
+            return self._run.tool_completed(tool_call_id, result, error=error)
+
+
+def watch_of(run: Run) -> Watch:
+    """The watch over a run, in a step of a program."""
+    return cast("_WatchedRun", run).watch
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,23 @@ ROOMS = (
     ("_cli_run",),
     ("_cli",),
     ("__main__",),
+    # The kit for hosts' tests.
+    ("testing._loop",),
+    ("testing",),
+    ("testing._program", "testing._wire_strategies"),
+    ("testing._near_valid", "testing._program_strategies"),
+    ("testing.strategies",),
+)
+
+#: What is needed beside the standard library and typing-extensions, and where.
+NEEDS = dict.fromkeys(
+    (
+        "testing._near_valid",
+        "testing._program_strategies",
+        "testing._wire_strategies",
+        "testing.strategies",
+    ),
+    "hypothesis",
 )
 
 #: Where the machine may be reached for, and why.
@@ -161,13 +178,14 @@ def test_the_import_guard_sees_an_import_that_points_up() -> None:
 
 
 def test_only_typing_extensions_is_needed_beside_the_standard_library() -> None:
+    known = {*sys.stdlib_module_names, "agent_messaging", "typing_extensions"}
     needed = {
-        name.split(".")[0]
+        room(module): name.split(".")[0]
         for module, tree in SOURCES.items()
         for name in imports_of(tree, module)
-        if name
+        if name and name.split(".")[0] not in known
     }
-    assert needed - set(sys.stdlib_module_names) == {"agent_messaging", "typing_extensions"}
+    assert needed == NEEDS
 
 
 # Facilities of the machine.

@@ -1,0 +1,414 @@
+"""The public strategies for messages and frames: what they promise to draw, and what not."""
+
+import json
+import runpy
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+import msgspec
+import orjson
+import pytest
+from hypothesis import HealthCheck, Phase, find, given, settings
+from hypothesis import strategies as st
+
+from agent_messaging import (
+    AgentMessageHandler,
+    AgentRegistry,
+    Endpoint,
+    ErrorCode,
+    Limits,
+    Message,
+    MessageRouter,
+    MessageType,
+    NativeDialect,
+)
+from agent_messaging.testing import run_virtual, strategies
+from agent_messaging.testing.strategies import (
+    AgentProgram,
+    NearValidFrame,
+    frames,
+    ids,
+    json_values,
+    messages,
+    near_valid_frames,
+)
+from support import Json, decoded
+
+T = TypeVar("T")
+
+USER: Final = "user-1"
+INBOUND: Final = {
+    *("start_agent", "user_message", "chat", "ping", "connect", "stop_agent", "resume"),
+    "disconnect",
+}
+
+#: The same examples each time, so that what is promised to occur either does or does not.
+repeatable: Final = settings(
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+
+
+def found(strategy: st.SearchStrategy[T], is_sought: Callable[[T], bool]) -> T:
+    """A value of that kind, which the strategy does draw."""
+    drawing = settings(repeatable, max_examples=2000, phases=[Phase.generate])
+    return find(strategy, is_sought, settings=drawing)
+
+
+def simplest(strategy: st.SearchStrategy[T], is_sought: Callable[[T], bool]) -> T:
+    """The value of that kind that others shrink to."""
+    return find(strategy, is_sought, settings=settings(repeatable, max_examples=500))
+
+
+def registry() -> AgentRegistry:
+    agents = AgentRegistry()
+    agents.register("nothing", AgentProgram())
+    agents.register("other", AgentProgram())
+    return agents
+
+
+async def answers(frame: str | bytes, limits: Limits) -> list[Json]:
+    """What an endpoint sends for one frame, up to when it says that it shuts down."""
+    sent: list[str] = []
+
+    async def send(text: str) -> None:
+        sent.append(text)
+
+    async with Endpoint(AgentMessageHandler(registry()), limits=limits) as endpoint:
+        session = await endpoint.open(USER, send)
+        await session.receive(frame)
+    return [answer for answer in decoded(sent) if answer["payload"].get("code") != "shutting_down"]
+
+
+def refusals(frame: str | bytes, limits: Limits | None = None) -> list[str]:
+    """The codes with which an endpoint refuses a frame."""
+    told = run_virtual(answers(frame, limits or Limits()))
+    assert all(answer["type"] == "connection_established" for answer in told[:1])
+    return [answer["payload"]["code"] for answer in told if answer["type"] == "error_message"]
+
+
+# Values and ids.
+
+
+@repeatable
+@given(json_values())
+def test_json_values_come_back_from_any_json_library_as_they_went_in(value: object) -> None:
+    assert json.loads(json.dumps(value)) == value
+    assert orjson.loads(orjson.dumps(value)) == value
+    assert msgspec.json.decode(msgspec.json.encode(value)) == value
+    assert NativeDialect().encode_payload({"value": value})
+
+
+@pytest.mark.parametrize("kind", [type(None), bool, int, float, str, list, dict])
+def test_json_values_of_every_kind_are_drawn(kind: type) -> None:
+    assert not simplest(json_values(), lambda value: type(value) is kind)
+
+
+def test_json_values_are_nested() -> None:
+    nested: object = simplest(json_values(), lambda value: "[{" in json.dumps(value))
+    assert nested == [{}]
+
+
+@repeatable
+@given(ids())
+def test_ids_are_ids(each: str) -> None:
+    assert Message(type="chat", thread_id=each).thread_id == each
+
+
+IDS: Final[dict[str, Callable[[str], bool]]] = {
+    "blank": str.isspace,
+    "a number": str.isdigit,
+    "as long as may be": lambda each: len(each) == 128,
+    "of another script": lambda each: not each.isascii(),
+}
+
+
+@pytest.mark.parametrize("what", IDS)
+def test_ids_of_every_kind_are_drawn(what: str) -> None:
+    found(ids(), IDS[what])
+
+
+# Messages.
+
+
+def test_messages_are_of_every_type_that_a_client_may_send() -> None:
+    types: set[str] = set()
+
+    @repeatable
+    @given(messages())
+    def collect(message: Message) -> None:
+        types.add(message.type)
+        assert message.user_id is None
+        assert Message.from_dict(message.to_dict()) == message
+
+    collect()
+    assert types == INBOUND
+
+
+@repeatable
+@given(messages("user_message", MessageType.START_AGENT))
+def test_messages_are_of_the_types_that_were_asked_for(message: Message) -> None:
+    assert message.type in ("user_message", "start_agent")
+    assert message.request.strip()
+    assert message.agent is None
+
+
+def test_a_type_of_the_hosts_own_has_any_payload() -> None:
+    assert found(messages("order"), lambda message: bool(message.payload)).type == "order"
+
+
+def test_messages_name_the_connections_user_and_the_agents_that_are_given() -> None:
+    named = messages("start_agent", user_id=USER, agents=["nothing", "other"])
+    seen: set[tuple[str | None, str | None]] = set()
+
+    @repeatable
+    @given(named)
+    def collect(message: Message) -> None:
+        seen.add((message.user_id, message.agent))
+
+    collect()
+    users, agents = (None, USER), (None, "nothing", "other")
+    assert seen == {(user, agent) for user in users for agent in agents}
+
+
+def named_by(kind: str) -> Callable[[Message], set[str]]:
+    """What a message of this type says of what it is about, in its payload and its envelope."""
+    fields = {
+        "chat": ("message", "content", "text"),
+        "ping": ("id",),
+        "stop_agent": ("run_id", "thread_id"),
+        "resume": ("after", "thread_id"),
+    }[kind]
+    return lambda message: {name for name in fields if name in message.payload}
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("chat", ["message"]),
+        ("chat", ["content"]),
+        ("chat", ["message", "content", "text"]),
+        ("ping", []),
+        ("ping", ["id"]),
+        ("stop_agent", []),
+        ("stop_agent", ["run_id"]),
+        ("stop_agent", ["thread_id"]),
+        ("resume", []),
+        ("resume", ["after"]),
+        ("resume", ["after", "thread_id"]),
+    ],
+)
+def test_what_a_message_is_about_stands_wherever_it_may(kind: str, names: Sequence[str]) -> None:
+    found(messages(kind), lambda message: named_by(kind)(message) == set(names))
+
+
+def test_messages_shrink_to_the_simplest() -> None:
+    assert simplest(messages(), lambda _: True) == Message(type="connect")
+    chat = simplest(messages(), lambda message: message.type in ("chat", "user_message"))
+    assert chat == Message(type="chat", payload={"message": "0"})
+
+
+# Frames.
+
+
+@repeatable
+@given(frames(user_id=USER, agents=["nothing", "other"]))
+def test_every_frame_decodes_and_no_endpoint_refuses_it(frame: str | bytes) -> None:
+    assert NativeDialect().decode(frame).type in INBOUND
+    assert refusals(frame) == []
+
+
+WAYS: Final[dict[str, Callable[[str | bytes], bool]]] = {
+    "UTF-8": lambda frame: isinstance(frame, bytes) and not frame.isascii(),
+    "text": lambda frame: isinstance(frame, str) and not frame.isascii(),
+    "escapes": lambda frame: isinstance(frame, str) and "\\u" in frame,
+    "white space": lambda frame: isinstance(frame, str) and frame[0] != "{",
+    "null": lambda frame: isinstance(frame, str) and '"user_id":null' in frame,
+    "a strange field": lambda frame: isinstance(frame, str) and '"client":' in frame,
+    "any order": lambda frame: isinstance(frame, str) and frame.startswith('{"payload"'),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_frames_are_written_in_every_way(way: str) -> None:
+    found(frames(), WAYS[way])
+
+
+def test_frames_shrink_to_the_simplest() -> None:
+    frame = simplest(frames("chat"), lambda _: True)
+    assert frame == '{"type":"chat","payload":{"message":"0"}}'
+
+
+# Frames that are nearly valid.
+
+
+def test_an_endpoint_refuses_what_is_nearly_valid_with_the_code_that_is_told() -> None:
+    faults: Counter[str] = Counter()
+    codes: Counter[str | None] = Counter()
+
+    @settings(repeatable, max_examples=800)
+    @given(near_valid_frames(user_id=USER))
+    def refuse(near_valid: NearValidFrame) -> None:
+        told = refusals(near_valid.frame)
+        faults[near_valid.fault] += 1
+        codes[near_valid.code] += 1
+        if near_valid.code is not None:
+            assert told == [near_valid.code]
+        else:
+            assert set(told) <= set(ErrorCode)
+
+    refuse()
+    assert set(codes) == {
+        *("malformed_frame", "frame_too_large", "invalid_message", "missing_content"),
+        *("unsupported_type", "identity_mismatch", None),
+    }
+    assert set(faults) <= set().union(*FAULTS)
+    assert [kinds for kinds in FAULTS if not kinds & set(faults)] == []
+
+
+FIELDS: Final = ("type", "payload", "thread_id", "run_id", "message_id", "timestamp", "user_id")
+#: What may be wrong: of each of these sets, one at least occurs in some hundred frames.
+FAULTS: Final = (
+    {*(f"a {name} that is none" for name in FIELDS), "no type"},
+    {"no text"},
+    {"a text that is none"},
+    {f"a payload that no {kind} has" for kind in ("ping", "stop_agent", "resume")},
+    {"a type that is not for clients"},
+    {"another user's id"},
+    {f"a character {what}" for what in ("dropped", "replaced", "doubled", "put in")} | {"cut off"},
+    {"a byte dropped", "a byte replaced"},
+    {"a field twice"},
+    {"an odd number"},
+    {"a number that is not finite"},
+    {"a number that is too long"},
+    {"a lone surrogate"},
+    {"lists nested too deep"},
+    {"objects nested too deep"},
+    {"a character without one of its bytes", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"},
+    {f"{what} for an object" for what in ("a list", "a text", "two objects", "a value", "nothing")},
+    {"too large"},
+)
+
+
+@repeatable
+@given(near_valid_frames(user_id=USER))
+def test_a_router_refuses_what_is_nearly_valid_as_well(near_valid: NearValidFrame) -> None:
+    sent: list[str] = []
+
+    async def send(frame: str) -> None:
+        sent.append(frame)
+
+    router = MessageRouter(AgentMessageHandler(AgentProgram()))
+    was_handled = run_virtual(router.handle_frame(USER, send, near_valid.frame))
+    if near_valid.code is not None:
+        assert not was_handled
+        # It knows no control messages, and so not what is wrong with their payloads.
+        assert decoded(sent)[-1]["payload"]["code"] in {near_valid.code, "unsupported_type"}
+
+
+def test_what_is_nearly_valid_goes_by_the_limits_that_are_given() -> None:
+    limits = Limits(frame_bytes=64 * 1024, json_depth=12, number_length=32)
+    bounded = ("too large", "a number that is too long", "lists nested too deep")
+    least = dict.fromkeys(bounded, 10**9)
+
+    @settings(repeatable, max_examples=400)
+    @given(near_valid_frames(limits=limits))
+    def refuse(near_valid: NearValidFrame) -> None:
+        told = refusals(near_valid.frame, limits)
+        if near_valid.code is not None:
+            assert told == [near_valid.code]
+        if near_valid.fault in bounded:
+            least[near_valid.fault] = min(least[near_valid.fault], len(near_valid.frame))
+
+    refuse()
+    # Under the default limits they would be small.
+    assert max(least.values()) < 80 * 1024
+
+
+def test_another_users_frames_are_drawn_only_where_the_user_is_known() -> None:
+    foreign = found(near_valid_frames(user_id=USER), lambda each: each.code == "identity_mismatch")
+    assert foreign.fault == "another user's id"
+    seen: set[str | None] = set()
+
+    @settings(repeatable, max_examples=400)
+    @given(near_valid_frames())
+    def collect(near_valid: NearValidFrame) -> None:
+        seen.add(near_valid.code)
+
+    collect()
+    assert len(seen) > 5
+    assert "identity_mismatch" not in seen
+
+
+@pytest.mark.parametrize("user_id", ["u", "2" * 128])
+def test_another_user_is_never_the_same_one(user_id: str) -> None:
+    seen: set[str | None] = set()
+
+    @settings(repeatable, max_examples=400)
+    @given(near_valid_frames(user_id=user_id))
+    def differ(near_valid: NearValidFrame) -> None:
+        if near_valid.code == "identity_mismatch":
+            seen.add(NativeDialect().decode(near_valid.frame).user_id)
+
+    differ()
+    assert len(seen) >= 3
+    assert not seen & {None, user_id}
+
+
+def test_a_frame_that_is_nearly_valid_prints_what_is_wrong_and_not_all_of_a_large_one() -> None:
+    code = ErrorCode.MISSING_CONTENT
+    assert repr(NearValidFrame(b"{}", "no text", code)) == (
+        "<NearValidFrame, no text (missing_content): b'{}'>"
+    )
+    half = 198 * " "
+    assert repr(NearValidFrame("{" + 1000 * " " + "}", "a character put in", None)) == (
+        f"<NearValidFrame, a character put in (None): '{{{half} ... 604 more ... {half}}}'>"
+    )
+
+
+def test_hypothesis_prints_a_frame_that_is_nearly_valid_in_that_way() -> None:
+    @settings(repeatable, phases=[Phase.generate])
+    @given(near_valid_frames())
+    def fail(near_valid: NearValidFrame) -> None:
+        assert near_valid.code is None
+
+    with pytest.raises(AssertionError) as raised:
+        fail()
+    assert "near_valid=<NearValidFrame, " in "".join(raised.value.__notes__)
+
+
+# The module.
+
+
+def test_only_who_asks_for_the_strategies_needs_hypothesis() -> None:
+    program = (
+        "import sys; sys.modules['hypothesis'] = None\n"
+        "import agent_messaging.testing\n"
+        "try:\n"
+        "    import agent_messaging.testing.strategies\n"
+        "except ImportError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == (
+        "agent_messaging.testing.strategies needs Hypothesis: pip install hypothesis\n"
+    )
+
+
+def test_what_the_error_says_comes_from_the_first_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "hypothesis", None)
+    with pytest.raises(ImportError, match="pip install hypothesis"):
+        runpy.run_path(strategies.__file__)
+
+
+def test_the_strategies_say_that_they_come_from_where_they_are_imported() -> None:
+    names = set(strategies.__all__) - {"Step"}  # an alias, which has no name of its own
+    assert {getattr(strategies, name).__module__ for name in names} == {strategies.__name__}
+    assert all((getattr(strategies, name).__doc__ or "").strip() for name in names)
