@@ -82,10 +82,10 @@ def _shown(value: object) -> str:
 
 
 def _first_difference(came: object, wanted: object) -> str:
-    """Where two lists or two texts begin to differ; both may be longer than what is shown."""
+    """Where two lists or two texts begin to differ, which may be behind what is shown of them."""
     if not isinstance(came, (list, str)) or type(came) is not type(wanted):
         return ""
     one, other = cast("Sequence[object]", came), cast("Sequence[object]", wanted)
     pairs = enumerate(zip(one, other, strict=False))
     at = next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
-    return f"; they differ from position {at} on"
+    return f"; they differ from position {at} on" if at else ""
