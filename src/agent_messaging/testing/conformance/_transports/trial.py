@@ -1,8 +1,10 @@
 """A transport on trial: how it is made, and short words for what the cases ask of it."""
 
 import asyncio
+from base64 import b64encode
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from random import Random
 from typing import Final, NamedTuple, TypeAlias, final
 
 from agent_messaging import WebSocketLike, as_transport
@@ -49,9 +51,13 @@ class TransportOnTrial(NamedTuple):
 MakeTransport: TypeAlias = Callable[[], Awaitable[TransportOnTrial]]
 
 
+#: A million letters, say. Random ones, or a server that compresses would have little to send.
+_LETTERS: Final = b64encode(Random(0).randbytes(2**20)).decode()  # noqa: S311 - no secret
+
+
 def frame_of(length: int) -> str:
     """A frame of so many characters, two at least."""
-    return f'"{"x" * (length - 2)}"'
+    return f'"{_LETTERS[: length - 2]}"'
 
 
 #: Longer than what is likely to be sent in one piece, and no longer than what clients take.
