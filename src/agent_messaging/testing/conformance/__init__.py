@@ -1,4 +1,4 @@
-"""What hosts' own event logs and transports have to pass: cases as plain functions.
+"""What hosts' own event logs, transports and handlers have to pass: cases as plain functions.
 
 ::
 
@@ -14,20 +14,25 @@ from agent_messaging.testing.conformance._cases import Case
 from agent_messaging.testing.conformance._event_logs import EVENT_LOG_CASES
 from agent_messaging.testing.conformance._event_logs.trial import LogOnTrial, MakeLog
 from agent_messaging.testing.conformance._expect import ConformanceError
+from agent_messaging.testing.conformance._handlers import HANDLER_CASES
+from agent_messaging.testing.conformance._handlers.trial import HandlerOnTrial, MakeHandler
 from agent_messaging.testing.conformance._transports import TRANSPORT_CASES
 from agent_messaging.testing.conformance._transports.trial import MakeTransport, TransportOnTrial
 
 __all__ = [
     "EVENT_LOG_CASES",
+    "HANDLER_CASES",
     "TRANSPORT_CASES",
     "Case",
     "ConformanceError",
+    "HandlerOnTrial",
     "LogOnTrial",
+    "MakeHandler",
     "MakeLog",
     "MakeTransport",
     "TransportOnTrial",
 ]
 
 # What users see in tracebacks and documentation is where they import it from.
-for _public in (ConformanceError, LogOnTrial, MakeLog, TransportOnTrial):
+for _public in (ConformanceError, HandlerOnTrial, LogOnTrial, MakeLog, TransportOnTrial):
     _public.__module__ = __name__

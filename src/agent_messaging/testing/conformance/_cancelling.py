@@ -1,23 +1,27 @@
-"""A call that is cancelled after any number of turns of the loop: it is to end as cancelled."""
+"""Calls that are cancelled, which are to end as that; and calls that are not, which are not to."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Generator
+from contextlib import contextmanager
 from typing import Any, Final
 
-from agent_messaging.testing.conformance._expect import expect
+from agent_messaging.testing.conformance._expect import ConformanceError
 
-__all__ = ["TURNS", "cancelled_after", "outcome_of"]
+__all__ = ["CANCELLED", "TURNS", "cancelled_after", "outcome_of", "uncancelled"]
 
 #: After how many turns of the loop to cancel: each of the first ones, then fewer and fewer. They
 #: come to an end, since what waits for a timer waits for more turns than there are.
 TURNS: Final = (*range(9), 12, 16, 24, 32, 48, 64)
 
 
-async def cancelled_after(turns: int, call: Coroutine[object, object, object]) -> bool:
-    """Whether a call had so many turns of the loop without coming to its end; it is cancelled then.
+#: The outcome of a call that ended as cancelled.
+CANCELLED: Final = "CancelledError"
+
+
+async def cancelled_after(turns: int, call: Coroutine[object, object, object]) -> str | None:
+    """How a call ends that is cancelled after so many turns of the loop; None if it ended before.
 
     Raises:
-        ConformanceError: it was cancelled and ended otherwise.
         Exception: what it raised before.
     """
     task = asyncio.ensure_future(call)
@@ -25,16 +29,31 @@ async def cancelled_after(turns: int, call: Coroutine[object, object, object]) -
         await asyncio.sleep(0)
     if task.done():
         task.result()
-        return False
+        return None
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    expect(outcome_of(task), "CancelledError", f"cancelled after {turns} turns of the loop")
-    return True
+    return outcome_of(task)
 
 
 def outcome_of(task: asyncio.Future[Any]) -> str:
     """How a task ended, in a word or two."""
     if task.cancelled():
-        return "CancelledError"
+        return CANCELLED
     error = task.exception()
     return f"{task.result()!r} returned" if error is None else repr(error)
+
+
+@contextmanager
+def uncancelled() -> Generator[None]:
+    """What is awaited within raises CancelledError only where somebody cancelled.
+
+    Raises:
+        ConformanceError: it did, and nobody had.
+    """
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise ConformanceError("CancelledError was raised, and nobody had cancelled") from error

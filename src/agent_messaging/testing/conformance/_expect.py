@@ -83,7 +83,7 @@ def _shown(value: object) -> str:
 
 def _first_difference(came: object, wanted: object) -> str:
     """Where two lists or two texts begin to differ, which may be behind what is shown of them."""
-    if not isinstance(came, (list, str)) or type(came) is not type(wanted):
+    if not isinstance(wanted, (list, str)) or type(came) is not type(cast("object", wanted)):
         return ""
     one, other = cast("Sequence[object]", came), cast("Sequence[object]", wanted)
     pairs = enumerate(zip(one, other, strict=False))

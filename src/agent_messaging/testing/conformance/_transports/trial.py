@@ -8,6 +8,7 @@ from random import Random
 from typing import Final, NamedTuple, TypeAlias, final
 
 from agent_messaging import WebSocketLike, as_transport
+from agent_messaging.testing.conformance._cancelling import uncancelled
 from agent_messaging.testing.conformance._expect import ConformanceError, expect, patience
 
 __all__ = [
@@ -86,13 +87,8 @@ class Connection:
             Exception: what the transport raises.
             ConformanceError: that was a CancelledError, though nobody had cancelled.
         """
-        try:
+        with uncancelled():
             await self._send(frame)
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            raise ConformanceError("a send raised CancelledError, and nobody cancelled") from error
 
     async def takes(self, frame: str) -> bool:
         """Whether a send returned, and did not raise as it may when the peer is gone."""
