@@ -5,9 +5,9 @@ from collections.abc import Coroutine, Generator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from agent_messaging.testing.conformance._expect import ConformanceError
+from agent_messaging.testing.conformance._expect import ConformanceError, patience
 
-__all__ = ["CANCELLED", "TURNS", "cancelled_after", "outcome_of", "uncancelled"]
+__all__ = ["CANCELLED", "TURNS", "cancel", "cancelled_after", "outcome_of", "uncancelled"]
 
 #: After how many turns of the loop to cancel: each of the first ones, then fewer and fewer. They
 #: come to an end, since what waits for a timer waits for more turns than there are.
@@ -22,6 +22,7 @@ async def cancelled_after(turns: int, call: Coroutine[object, object, object]) -
     """How a call ends that is cancelled after so many turns of the loop; None if it ended before.
 
     Raises:
+        ConformanceError: it did not end.
         Exception: what it raised before.
     """
     task = asyncio.ensure_future(call)
@@ -30,9 +31,20 @@ async def cancelled_after(turns: int, call: Coroutine[object, object, object]) -
     if task.done():
         task.result()
         return None
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await cancel(task)
     return outcome_of(task)
+
+
+async def cancel(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel these, and see that they come to an end.
+
+    Raises:
+        ConformanceError: they do not.
+    """
+    for task in tasks:
+        task.cancel()
+    async with patience():
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def outcome_of(task: asyncio.Future[Any]) -> str:

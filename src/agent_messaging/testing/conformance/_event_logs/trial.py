@@ -1,7 +1,7 @@
 """A log on trial: how it is made, and short words for what the cases ask of it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple, Protocol
 
@@ -263,27 +263,23 @@ async def opened(make_log: MakeLog, *, held_events: int | None = None) -> AsyncG
             await on_trial.log.aclose()
 
 
-def steps() -> Iterator[int]:
-    """After how many turns of the loop to act: each of the first ones, then fewer and fewer."""
-    step = 0
-    while True:
-        yield step
-        step += 1 + step // 16
-
-
 async def at_each_step(
     call: Callable[[int], Coroutine[object, object, object]],
     then: Callable[[int], Awaitable[object]],
 ) -> None:
     """Cancel a call after each number of turns of the loop, until it is done before that.
 
+    After each of the first numbers, that is, and then fewer and fewer of them.
+
     Args:
         call: what is called, given how often it was called before.
         then: looks at what has become of that call.
     """
-    for number, step in enumerate(steps()):
+    number = turns = 0
+    was_done = False
+    while not was_done:
         task = asyncio.ensure_future(call(number))
-        for _ in range(step):
+        for _ in range(turns):
             await asyncio.sleep(0)
         was_done = task.done()
         task.cancel()
@@ -291,5 +287,5 @@ async def at_each_step(
         if not task.cancelled():
             task.result()
         await then(number)
-        if was_done:
-            return
+        number += 1
+        turns += 1 + turns // 16

@@ -5,7 +5,7 @@ from collections.abc import Coroutine
 from typing import Final, TypeVar
 
 from agent_messaging.testing.conformance._expect import expect
-from agent_messaging.testing.conformance._handlers.trial import MakeHandler, Socket, opened
+from agent_messaging.testing.conformance._handlers.trial import MakeHandler, Socket, on_trial
 
 T = TypeVar("T")
 
@@ -16,31 +16,29 @@ _FAILURES: Final = 8
 
 
 async def calls_at_once_do_not_mix_their_frames(make_handler: MakeHandler) -> None:
-    async with opened(make_handler) as trial:
-        for message in trial.messages:
-            alone = await trial.answered(message, Socket())
-            for gap in _GAPS:
-                sockets = [Socket() for _ in range(3)]
-                answers = await _at_once(
-                    gap, *[trial.answered(message, socket) for socket in sockets]
-                )
-                about = f"result and number of frames for each {message.type!r}, {gap} turns apart"
-                expect(answers, [alone] * 3, about)
+    trial = await on_trial(make_handler)
+    for message in trial.messages:
+        alone = await trial.answered(message, Socket())
+        for gap in _GAPS:
+            sockets = [Socket() for _ in range(3)]
+            answers = await _at_once(gap, *[trial.answered(message, socket) for socket in sockets])
+            about = f"result and number of frames for each {message.type!r}, {gap} turns apart"
+            expect(answers, [alone] * 3, about)
 
 
 async def calls_at_once_do_not_mix_their_users(make_handler: MakeHandler) -> None:
-    async with opened(make_handler) as trial:
-        for message in trial.messages:
-            for gap in _GAPS:
-                anns, bobs = Socket(), Socket()
-                await _at_once(
-                    gap,
-                    trial.answered(message, anns, "the user ann"),
-                    trial.answered(message, bobs, "the user bob"),
-                )
-                for socket, other in ((anns, "the user bob"), (bobs, "the user ann")):
-                    mixed = [frame for frame in socket.frames if other in str(frame)]
-                    expect(mixed, [], f"frames for a {message.type!r} that name the other user")
+    trial = await on_trial(make_handler)
+    for message in trial.messages:
+        for gap in _GAPS:
+            anns, bobs = Socket(), Socket()
+            await _at_once(
+                gap,
+                trial.answered(message, anns, "the user ann"),
+                trial.answered(message, bobs, "the user bob"),
+            )
+            for socket, other in ((anns, "the user bob"), (bobs, "the user ann")):
+                mixed = [frame for frame in socket.frames if other in str(frame)]
+                expect(mixed, [], f"frames for a {message.type!r} that name the other user")
 
 
 async def _at_once(gap: int, *calls: Coroutine[object, object, T]) -> list[T]:
@@ -54,18 +52,18 @@ async def _at_once(gap: int, *calls: Coroutine[object, object, T]) -> list[T]:
 
 
 async def a_websocket_that_fails_is_no_success(make_handler: MakeHandler) -> None:
-    async with opened(make_handler) as trial:
-        for message in trial.messages:
-            _, frames = await trial.answered(message, Socket())
-            for at in range(1, min(frames, _FAILURES) + 1):
-                done = await trial.survived(message, Socket(fails_at=at))
-                expect(repr(done), "False", f"a {message.type!r} whose send {at} failed")
+    trial = await on_trial(make_handler)
+    for message in trial.messages:
+        _, frames = await trial.answered(message, Socket())
+        for at in range(1, min(frames, _FAILURES) + 1):
+            done = await trial.survived(message, Socket(fails_at=at))
+            expect(repr(done), "False", f"a {message.type!r} whose send {at} failed")
 
 
 async def it_goes_on_after_a_websocket_that_failed(make_handler: MakeHandler) -> None:
-    async with opened(make_handler) as trial:
-        for message in trial.messages:
-            before = await trial.answered(message, Socket())
-            await trial.survived(message, Socket(fails_at=1))
-            after = await trial.answered(message, Socket())
-            expect(after, before, f"result and number of frames for a {message.type!r}")
+    trial = await on_trial(make_handler)
+    for message in trial.messages:
+        before = await trial.answered(message, Socket())
+        await trial.survived(message, Socket(fails_at=1))
+        after = await trial.answered(message, Socket())
+        expect(after, before, f"result and number of frames for a {message.type!r}")

@@ -6,44 +6,44 @@ from typing import Final
 
 from agent_messaging import MessageRouter, MessageType, WebSocketLike
 from agent_messaging.testing.conformance._expect import expect
-from agent_messaging.testing.conformance._handlers.trial import MakeHandler, Socket, opened
+from agent_messaging.testing.conformance._handlers.trial import MakeHandler, Socket, on_trial
 
 
 async def a_router_takes_it(make_handler: MakeHandler) -> None:
-    async with opened(make_handler) as trial:
-        router = MessageRouter(trial.handler)
-        expect(router.supported_types, frozenset(trial.handler.supported_types))
+    trial = await on_trial(make_handler)
+    router = MessageRouter(trial.handler)
+    expect(router.supported_types, frozenset(trial.handler.supported_types))
 
 
 async def it_can_handle_each_type_that_it_supports(make_handler: MakeHandler) -> None:
-    async with opened(make_handler) as trial:
-        for kind in trial.handler.supported_types:
-            expect(repr(trial.handler.can_handle(kind)), "True", f"can_handle({kind!r})")
+    trial = await on_trial(make_handler)
+    for kind in trial.handler.supported_types:
+        expect(repr(trial.handler.can_handle(kind)), "True", f"can_handle({kind!r})")
 
 
 async def it_can_handle_no_other_type(make_handler: MakeHandler) -> None:
-    async with opened(make_handler) as trial:
-        supported = set(trial.handler.supported_types)
-        similar = {like for kind in supported for like in (kind.upper(), f"{kind}s", kind[:-1])}
-        for kind in sorted({*MessageType, "", "a type of nobody's", *similar} - supported):
-            expect(repr(trial.handler.can_handle(kind)), "False", f"can_handle({kind!r})")
+    trial = await on_trial(make_handler)
+    supported = set(trial.handler.supported_types)
+    similar = {like for kind in supported for like in (kind.upper(), f"{kind}s", kind[:-1])}
+    for kind in sorted({*MessageType, "", "a type of nobody's", *similar} - supported):
+        expect(repr(trial.handler.can_handle(kind)), "False", f"can_handle({kind!r})")
 
 
 async def every_message_is_handled(make_handler: MakeHandler) -> None:
-    async with opened(make_handler) as trial:
-        for message in trial.messages:
-            done = await trial.handle(message, Socket())
-            # What is only true in a way is no success for a router.
-            expect(repr(done), "True", f"handle_message, for a {message.type!r}")
+    trial = await on_trial(make_handler)
+    for message in trial.messages:
+        done = await trial.handle(message, Socket())
+        # What is only true in a way is no success for a router.
+        expect(repr(done), "True", f"handle_message, for a {message.type!r}")
 
 
 async def its_frames_are_json_texts(make_handler: MakeHandler) -> None:
-    async with opened(make_handler) as trial:
-        for message in trial.messages:
-            socket = Socket()
-            await trial.handle(message, socket)
-            others = [frame for frame in socket.frames if not _is_json(frame)]
-            expect(others, [], f"frames for a {message.type!r} that are no JSON texts")
+    trial = await on_trial(make_handler)
+    for message in trial.messages:
+        socket = Socket()
+        await trial.handle(message, socket)
+        others = [frame for frame in socket.frames if not _is_json(frame)]
+        expect(others, [], f"frames for a {message.type!r} that are no JSON texts")
 
 
 def _is_json(frame: object) -> bool:
@@ -59,14 +59,14 @@ def _is_json(frame: object) -> bool:
 
 
 async def any_websocket_will_do(make_handler: MakeHandler) -> None:
-    async with opened(make_handler) as trial:
-        for message in trial.messages:
-            alone = await trial.answered(message, Socket())
-            for kind, make_websocket in _WEBSOCKETS.items():
-                socket = Socket()
-                done = await trial.handle(message, make_websocket(socket))
-                about = f"result and number of frames for a {message.type!r} over {kind}"
-                expect((repr(done), len(socket.frames)), alone, about)
+    trial = await on_trial(make_handler)
+    for message in trial.messages:
+        alone = await trial.answered(message, Socket())
+        for kind, make_websocket in _WEBSOCKETS.items():
+            socket = Socket()
+            done = await trial.handle(message, make_websocket(socket))
+            about = f"result and number of frames for a {message.type!r} over {kind}"
+            expect((repr(done), len(socket.frames)), alone, about)
 
 
 def _function(socket: Socket) -> WebSocketLike:

@@ -4,26 +4,26 @@ from collections.abc import Iterable, Mapping, MutableMapping, MutableSequence, 
 from typing import Final, cast
 
 from agent_messaging.testing.conformance._expect import expect
-from agent_messaging.testing.conformance._handlers.trial import MakeHandler, opened
+from agent_messaging.testing.conformance._handlers.trial import MakeHandler, on_trial
 
 #: What no handler counts.
 _MARK: Final = "changed by whoever has read it"
 
 
 async def nothing_that_is_done_to_its_statistics_changes_them(make_handler: MakeHandler) -> None:
-    async with opened(make_handler) as trial:
-        await trial.handle_all()
-        _spoil(trial.handler.get_stats())
-        expect(_marked(trial.handler.get_stats()), [], "statistics that their reader has changed")
+    trial = await on_trial(make_handler)
+    await trial.handle_all()
+    _spoil(trial.handler.get_stats())
+    expect(_marked(trial.handler.get_stats()), [], "statistics that their reader has changed")
 
 
 async def statistics_that_were_read_stay_as_they_are(make_handler: MakeHandler) -> None:
-    async with opened(make_handler) as trial:
-        await trial.handle_all()
-        read = trial.handler.get_stats()
-        before = _copied(read)
-        await trial.handle_all()
-        expect(_copied(read), before)
+    trial = await on_trial(make_handler)
+    await trial.handle_all()
+    read = trial.handler.get_stats()
+    before = _copied(read)
+    await trial.handle_all()
+    expect(_copied(read), before)
 
 
 def _items(value: object) -> Iterable[tuple[object, object]] | None:

@@ -1,15 +1,14 @@
 """A handler on trial: how it is made, and what the cases hand to it in the place of a socket."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple, TypeAlias, final
 
 from agent_messaging import Message, MessageHandler, WebSocketLike
 from agent_messaging.testing.conformance._cancelling import uncancelled
 from agent_messaging.testing.conformance._expect import ConformanceError, expect, patience
 
-__all__ = ["HandlerOnTrial", "MakeHandler", "Socket", "Trial", "opened"]
+__all__ = ["HandlerOnTrial", "MakeHandler", "Socket", "Trial", "on_trial"]
 
 
 @final
@@ -71,15 +70,22 @@ class Trial:
         messages: what it handles.
     """
 
-    def __init__(self, on_trial: HandlerOnTrial) -> None:
-        self.handler: Final = on_trial.handler
-        self.messages: Final = on_trial.messages
+    def __init__(self, made: HandlerOnTrial) -> None:
+        self.handler: Final = made.handler
+        self.messages: Final = made.messages
+
+    async def call(
+        self, message: Message, websocket: WebSocketLike, user_id: str = "ann"
+    ) -> object:
+        """What handle_message returns, whenever that is."""
+        return await self.handler.handle_message(user_id, websocket, message)
 
     async def handle(
         self, message: Message, websocket: WebSocketLike, user_id: str = "ann"
     ) -> object:
-        """What handle_message returns."""
-        return await self.handler.handle_message(user_id, websocket, message)
+        """What handle_message returns, within the case's patience."""
+        async with patience():
+            return await self.call(message, websocket, user_id)
 
     async def handle_all(self) -> None:
         """Handle each message once."""
@@ -104,11 +110,9 @@ class Trial:
             return False
 
 
-@asynccontextmanager
-async def opened(make_handler: MakeHandler) -> AsyncGenerator[Trial]:
-    """A handler on trial, whose messages are of its types; nothing takes longer than patience."""
+async def on_trial(make_handler: MakeHandler) -> Trial:
+    """A handler on trial, and messages of each of its types."""
     trial = Trial(await make_handler())
     types = {message.type for message in trial.messages}
     expect(types, set(trial.handler.supported_types), "the types of the messages to try")
-    async with patience():
-        yield trial
+    return trial

@@ -8,7 +8,7 @@ from random import Random
 from typing import Final, NamedTuple, TypeAlias, final
 
 from agent_messaging import WebSocketLike, as_transport
-from agent_messaging.testing.conformance._cancelling import uncancelled
+from agent_messaging.testing.conformance._cancelling import cancel, uncancelled
 from agent_messaging.testing.conformance._expect import ConformanceError, expect, patience
 
 __all__ = [
@@ -112,8 +112,7 @@ class Connection:
                 await reading
             expect(came, list(frames))
         finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+            await cancel(reading)
 
     async def _read(self, count: int, came: list[object]) -> None:
         for _ in range(count):
@@ -152,5 +151,4 @@ async def stalled(connection: Connection) -> AsyncGenerator[asyncio.Task[None]]:
     try:
         yield flooding
     finally:
-        flooding.cancel()
-        await asyncio.gather(flooding, return_exceptions=True)
+        await cancel(flooding)
