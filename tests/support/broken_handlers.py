@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -79,9 +79,7 @@ class GivesUpSoon(Notes):
 
 
 class IsNoCoroutineFunction(Notes):
-    def handle_message(
-        self, user_id: str, websocket: Websocket, message: Message
-    ) -> Coroutine[Any, Any, bool]:
+    def handle_message(self, user_id: str, websocket: Websocket, message: Message) -> Any:
         return super().handle_message(user_id, websocket, message)
 
 

@@ -100,7 +100,7 @@ class Normalises(Wire):
 
 class SendsBytes(Wire):
     async def deliver(self, frame: object) -> None:
-        await super().deliver(frame.encode() if frame == "{}" else frame)
+        await super().deliver(b"{}" if frame == "{}" else frame)
 
 
 class CutsLongFrames(Wire):

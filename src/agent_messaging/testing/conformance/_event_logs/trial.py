@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, final
 
 from agent_messaging import (
     EventLog,
@@ -45,6 +45,7 @@ THINKING: Final = MessageType.AGENT_THINKING
 COMPLETED: Final = MessageType.AGENT_COMPLETED
 
 
+@final
 class LogOnTrial(NamedTuple):
     """A new and empty log, and the way to let time pass by its clock.
 

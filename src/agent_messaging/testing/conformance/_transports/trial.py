@@ -35,7 +35,7 @@ class TransportOnTrial(NamedTuple):
     Attributes:
         websocket: the host's end, as it is handed to an endpoint or a handler.
         receive: waits for the next frame that comes to the peer, and returns it. It is called
-            again only when it has returned.
+            again only when it has returned, or was cancelled.
         close: has the peer leave, in the way that you want to know about: with a goodbye, or
             without. A case calls it once; what else has to be let go of, let go of here.
         raises_when_gone: whether a send raises sooner or later when the peer has left; False for a
