@@ -325,6 +325,7 @@ class AgentMessageHandler:
         except Exception as raised:  # noqa: BLE001 - a hook's failure is not the run's
             self._statistics.hook_failed()
             fields = {"error": type(raised).__name__, "raised_at": raised_at(raised)}
+            log(_logger, logging.DEBUG, "hook_error", fields, raised)
             log(_logger, logging.ERROR, "hook_failed", fields)
 
     # The names that the steps had in the former handlers; what they take is today's.

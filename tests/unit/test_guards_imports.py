@@ -57,6 +57,12 @@ ROOMS = (
     ("eventlog._redis_readers", "eventlog._sqlite_news", "eventlog._sqlite_retention"),
     ("eventlog.redis_streams", "eventlog._sqlite_reader", "eventlog._sqlite_thread"),
     ("eventlog.sqlite",),
+    ("testing._determinism", "testing._loop", "testing._received", "testing._troubles"),
+    ("testing._transcript", "testing._transports"),
+    ("testing._agent", "testing._async_client"),
+    ("testing._client",),
+    ("testing._conversation",),
+    ("testing",),
     ("testing.conformance._cases", "testing.conformance._expect"),
     (
         "testing.conformance._cancelling",
@@ -99,6 +105,9 @@ ROOMS = (
 
 #: Where the machine may be reached for, and why.
 EXEMPT = {
+    "testing._conversation": "it makes the loop of a test that has none",
+    "testing._client": "it runs the loop of a test that has none",
+    "testing._loop": "it is an event loop, and tells when threads are at work",
     "eventlog._sqlite_file": "the file of a log: opened by SQLite, and looked at",
     "eventlog._sqlite_reader": "the same file, read from outside",
     "eventlog._sqlite_thread": "the one thread that works on it",

@@ -29,6 +29,7 @@ EVENTS = {
     "transport_error": {logging.DEBUG},
     "outbox_unsettled": {logging.WARNING},
     "hook_failed": {logging.ERROR},
+    "hook_error": {logging.DEBUG},
 }
 
 

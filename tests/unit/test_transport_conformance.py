@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from agent_messaging.testing import run_virtual
+from agent_messaging.testing import RecordingTransport, run_virtual
 from agent_messaging.testing.conformance import (
     TRANSPORT_CASES,
     Case,
@@ -66,6 +66,24 @@ def passes(case: Case[MakeTransport], kind: type[Wire]) -> bool:
 @pytest.mark.parametrize("name", TRANSPORT_CASES)
 def test_a_connection_in_memory_passes(name: str, kind: type[Wire]) -> None:
     run_virtual(TRANSPORT_CASES[name](made_of(kind)))
+
+
+@pytest.mark.parametrize("name", TRANSPORT_CASES)
+def test_the_kits_own_transport_passes(name: str) -> None:
+    async def make_transport() -> TransportOnTrial:
+        transport = RecordingTransport(turns=2)
+        arrived: asyncio.Queue[str] = asyncio.Queue()
+
+        async def send(frame: str) -> None:
+            await transport(frame)
+            arrived.put_nowait(frame)
+
+        async def close() -> None:
+            transport.fail()
+
+        return TransportOnTrial(send, arrived.get, close)
+
+    run_virtual(TRANSPORT_CASES[name](make_transport))
 
 
 @pytest.mark.parametrize("name", TRANSPORT_CASES)

@@ -4,13 +4,12 @@ import asyncio
 import random
 import selectors
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Executor
-from typing import Any, Final, TypeVar, cast, final
+from contextlib import contextmanager, suppress
+from typing import Any, Final, TypeVar, TypeVarTuple, cast, final
 
-from typing_extensions import TypeVarTuple, Unpack
-
-__all__ = ["HangError", "VirtualTimeLoop", "run_virtual"]
+__all__ = ["HangError", "VirtualTimeLoop", "closing_runner", "run_virtual"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -20,6 +19,7 @@ Ts = TypeVarTuple("Ts")
 _LIFETIME: Final = 1e7
 
 
+@final
 class HangError(AssertionError):
     """Nothing will ever happen any more in a loop in virtual time; its tasks are named."""
 
@@ -69,14 +69,14 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self._randomness = None if seed is None else random.Random(seed)  # noqa: S311 - to repeat it
         self._virtual = _Selector(self._shuffle)
         super().__init__(self._virtual)
-        self._handles = cast("deque[asyncio.Handle]", cast("Any", self)._ready)
+        self._handles = cast("deque[asyncio.Handle]", cast("Any", self)._ready)  # noqa: SLF001 - no other way
 
     def time(self) -> float:
         """Seconds since the loop was made."""
         return self._virtual.now
 
     def run_in_executor(
-        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]
+        self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts
     ) -> asyncio.Future[T]:
         """As every loop's; time stands still until it is done."""
         future = super().run_in_executor(executor, func, *args)
@@ -84,11 +84,11 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._thread_done)
         return future
 
-    async def shutdown_default_executor(self, *args: Any, **options: Any) -> None:
-        """As every loop's; time stands still meanwhile."""
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ARG002 - as said
+        """As every loop's; time stands still meanwhile, so that no ``timeout`` comes."""
         self._virtual.threads += 1
         try:
-            await super().shutdown_default_executor(*args, **options)
+            await super().shutdown_default_executor()
         finally:
             self._thread_done(None)
 
@@ -107,7 +107,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
                 handles[at] = handle
 
 
-def run_virtual(coroutine: Coroutine[Any, Any, T], *, seed: int | None = None) -> T:
+def run_virtual(coroutine: Coroutine[object, object, T], *, seed: int | None = None) -> T:
     """What the coroutine returns, run to its end in a `VirtualTimeLoop` of its own.
 
     Args:
@@ -118,8 +118,26 @@ def run_virtual(coroutine: Coroutine[Any, Any, T], *, seed: int | None = None) -
         HangError: as the loop's.
         RuntimeError: an event loop is running in this thread.
     """
-    with asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(seed)) as runner:
+    with closing_runner(lambda: VirtualTimeLoop(seed)) as runner:
         return runner.run(coroutine)
+
+
+@contextmanager
+def closing_runner(
+    make_loop: Callable[[], asyncio.AbstractEventLoop] | None,
+) -> Generator[asyncio.Runner]:
+    """A runner, whose close hides nothing that was raised before it.
+
+    A task that will not end makes both a test and the close fail; the first is what to read.
+    """
+    runner = asyncio.Runner(loop_factory=make_loop)
+    try:
+        yield runner
+    except BaseException:
+        with suppress(HangError):
+            runner.close()
+        raise
+    runner.close()
 
 
 def _is_step(handle: asyncio.Handle) -> bool:

@@ -31,7 +31,7 @@ MakeHandler: TypeAlias = Callable[[], Awaitable[HandlerOnTrial]]
 
 @final
 class Socket:
-    """A websocket that keeps what it is sent.
+    """A websocket that keeps what it is sent, by any number of sends at once, as a session does.
 
     Args:
         fails_at: the send, counted from 1, from which on each raises ConnectionError.
