@@ -13,7 +13,6 @@ __all__ = ["CANCELLED", "TURNS", "cancel", "cancelled_after", "outcome_of", "unc
 #: come to an end, since what waits for a timer waits for more turns than there are.
 TURNS: Final = (*range(9), 12, 16, 24, 32, 48, 64)
 
-
 #: The outcome of a call that ended as cancelled.
 CANCELLED: Final = "CancelledError"
 

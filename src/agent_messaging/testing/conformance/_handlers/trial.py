@@ -39,19 +39,18 @@ class Socket:
 
     Attributes:
         frames: what it has taken.
-        sends: how often a frame was sent, taken or not.
     """
 
     def __init__(self, *, fails_at: int | None = None, hangs: bool = False) -> None:
         self.frames: list[object] = []
-        self.sends = 0
+        self._sends = 0
         self._fails_at = fails_at
         self._hangs = hangs
 
     async def __call__(self, frame: str) -> None:
         """Take a frame, in some turns of the loop, so that others may come between."""
-        self.sends += 1
-        number = self.sends
+        self._sends += 1
+        number = self._sends
         for _ in range(2):
             await asyncio.sleep(0)
         if self._hangs:
