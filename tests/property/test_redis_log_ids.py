@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from agent_messaging import Lease, MemoryEventLog
 from agent_messaging.eventlog._redis_keys import Keys, decoded, encoded, member_of, parts_of
-from conformance.trial import Trial, event
+from agent_messaging.testing.conformance._event_logs.trial import Trial, event
 from support import run
 from support.event_logs import on_trial
 from support.redis_logs import fake_client, redis_trial

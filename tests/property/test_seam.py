@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from agent_messaging import MemoryEventLog
-from conformance import CASES, LogOnTrial, MakeLog
+from agent_messaging.testing.conformance import EVENT_LOG_CASES, LogOnTrial, MakeLog
 from support import run
 from support.broken_logs import ending, leasing, owning, racing, reading, separating, waking
 from support.broken_logs.base import BrokenLog, Settings
@@ -164,5 +164,5 @@ def test_nothing_is_found_in_what_the_broken_logs_are_made_of() -> None:
 
 @pytest.mark.parametrize("broken", RACING, ids=lambda broken: broken.__name__)
 def test_some_of_that_no_conformance_case_finds(broken: type[BrokenLog]) -> None:
-    for case in CASES.values():
+    for case in EVENT_LOG_CASES.values():
         run(case(make_broken_log(broken)))

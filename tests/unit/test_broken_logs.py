@@ -3,7 +3,7 @@
 import pytest
 
 from agent_messaging import EventLog
-from conformance import CASES, Case, LogOnTrial
+from agent_messaging.testing.conformance import EVENT_LOG_CASES, Case, LogOnTrial, MakeLog
 from support import run
 from support.broken_logs import ending, leasing, owning, reading, separating, waking
 from support.broken_logs.base import BrokenLog, Settings
@@ -111,7 +111,7 @@ FAILS: dict[type[BrokenLog], str] = {
 }
 
 
-def passes(case: Case, broken: type[BrokenLog]) -> bool:
+def passes(case: Case[MakeLog], broken: type[BrokenLog]) -> bool:
     """Whether a broken log passes a case."""
 
     async def make_log(*, held_events: int | None = None) -> LogOnTrial:
@@ -128,12 +128,14 @@ def passes(case: Case, broken: type[BrokenLog]) -> bool:
 
 @pytest.mark.parametrize("broken", FAILS, ids=lambda broken: broken.__name__)
 def test_a_broken_log_fails_its_case_and_no_other(broken: type[BrokenLog]) -> None:
-    assert [name for name, case in CASES.items() if not passes(case, broken)] == [FAILS[broken]]
+    assert [name for name, case in EVENT_LOG_CASES.items() if not passes(case, broken)] == [
+        FAILS[broken]
+    ]
 
 
 def test_what_the_broken_logs_are_made_of_fails_no_case() -> None:
-    assert [name for name, case in CASES.items() if not passes(case, BrokenLog)] == []
+    assert [name for name, case in EVENT_LOG_CASES.items() if not passes(case, BrokenLog)] == []
 
 
 def test_every_case_is_failed_by_a_broken_log() -> None:
-    assert set(FAILS.values()) == set(CASES)
+    assert set(FAILS.values()) == set(EVENT_LOG_CASES)

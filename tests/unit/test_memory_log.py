@@ -13,7 +13,7 @@ from agent_messaging import (
     MessageType,
     RunRecord,
 )
-from conformance.trial import Trial, event, story
+from agent_messaging.testing.conformance._event_logs.trial import Trial, event, story
 from support import run
 from support.event_logs import HandClock, on_trial
 

@@ -10,7 +10,7 @@ import pytest
 
 from agent_messaging import MemoryEventLog
 from agent_messaging.eventlog._memory_runs import Run, User
-from conformance.trial import Trial, event, story
+from agent_messaging.testing.conformance._event_logs.trial import Trial, event, story
 from support import run
 from support.event_logs import HandClock, on_trial
 

@@ -13,7 +13,7 @@ from agent_messaging.eventlog._redis_answers import text
 from agent_messaging.eventlog._redis_keys import SHARDS, Keys
 from agent_messaging.eventlog._redis_scripts import Script
 from agent_messaging.eventlog.redis_streams import RedisLogError, RedisStreamsEventLog
-from conformance.trial import STARTED, Trial, event, story
+from agent_messaging.testing.conformance._event_logs.trial import STARTED, Trial, event, story
 from support import run
 from support.redis_logs import FaultyClient, fake_client, keys_in, redis_trial
 

@@ -11,8 +11,8 @@ import pytest
 from agent_messaging import EventLogError, Notice
 from agent_messaging.eventlog._redis_keys import Keys
 from agent_messaging.eventlog.redis_streams import RedisLogError, RedisStreamsEventLog
-from conformance.closing import CALLS
-from conformance.trial import Trial, Wakes, event, story
+from agent_messaging.testing.conformance._event_logs.closing import CALLS
+from agent_messaging.testing.conformance._event_logs.trial import Trial, Wakes, event, story
 from support import run, tasks_left
 from support.redis_logs import FaultyClient, fake_client, redis_trial
 

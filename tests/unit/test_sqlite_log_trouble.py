@@ -21,8 +21,14 @@ from agent_messaging.eventlog._sqlite_reader import SqliteLogReader
 from agent_messaging.eventlog._sqlite_schema import APPLICATION_ID, VERSION
 from agent_messaging.eventlog._sqlite_store import Store
 from agent_messaging.eventlog.sqlite import Reason, SqliteEventLog, SqliteLogError
-from conformance.notices import Notices
-from conformance.trial import PATIENCE, Trial, Wakes, event, story
+from agent_messaging.testing.conformance._event_logs.trial import (
+    Notices,
+    Trial,
+    Wakes,
+    event,
+    story,
+)
+from agent_messaging.testing.conformance._expect import PATIENCE
 from support.event_logs import HandClock
 from support.sqlite_fixtures import make_version_0
 from support.sqlite_logs import opened
@@ -341,7 +347,7 @@ FILL = """
 import asyncio, resource, sys
 from pathlib import Path
 from agent_messaging.eventlog.sqlite import SqliteLogError
-from conformance.trial import event
+from agent_messaging.testing.conformance._event_logs.trial import event
 from support.event_logs import HandClock
 from support.sqlite_fixtures import make_version_0
 from support.sqlite_logs import opened

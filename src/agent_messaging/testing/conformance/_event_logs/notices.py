@@ -4,28 +4,16 @@ import asyncio
 from typing import Final, get_args
 
 from agent_messaging import Notice
-from conformance.following import SETTLED
-from conformance.trial import MakeLog, opened, story
+from agent_messaging.testing.conformance._event_logs.trial import (
+    SETTLED,
+    MakeLog,
+    Notices,
+    opened,
+    story,
+)
+from agent_messaging.testing.conformance._expect import expect
 
 _NOTICES: Final[tuple[Notice, ...]] = get_args(Notice)
-
-
-class Notices:
-    """What an owner was told."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[str, str, Notice]] = []
-        self._heard = asyncio.Event()
-
-    def tell(self, user_id: str, run_id: str, notice: Notice) -> None:
-        self.told.append((user_id, run_id, notice))
-        self._heard.set()
-
-    async def until(self, user_id: str, run_id: str, notice: Notice = "stop") -> None:
-        """Wait to be told this of a run."""
-        while (user_id, run_id, notice) not in self.told:
-            self._heard.clear()
-            await self._heard.wait()
 
 
 async def a_stop_is_told_to_the_owner_of_the_run(make_log: MakeLog) -> None:
@@ -34,11 +22,11 @@ async def a_stop_is_told_to_the_owner_of_the_run(make_log: MakeLog) -> None:
         unfollow = trial.log.follow_notices("owner", notices.tell)
         lease = await trial.claim("queued")
         await asyncio.sleep(SETTLED)
-        assert await trial.log.notify("ann", "queued", "stop")
+        expect(await trial.log.notify("ann", "queued", "stop"), True)
         await notices.until("ann", "queued")
         lease = await trial.claim("running")
         await trial.append(lease, story(3)[:1])
-        assert await trial.log.notify("ann", "running", "stop")
+        expect(await trial.log.notify("ann", "running", "stop"), True)
         await notices.until("ann", "running")
         unfollow()
 
@@ -50,9 +38,9 @@ async def a_notice_is_told_as_it_was_given(make_log: MakeLog) -> None:
         await trial.claim("run")
         await asyncio.sleep(SETTLED)
         for notice in _NOTICES:
-            assert await trial.log.notify("ann", "run", notice)
+            expect(await trial.log.notify("ann", "run", notice), True)
             await notices.until("ann", "run", notice)
-        assert [notice for _, _, notice in notices.told] == list(_NOTICES)
+        expect([notice for _, _, notice in notices.told], list(_NOTICES))
         unfollow()
 
 
@@ -65,10 +53,10 @@ async def a_stop_is_not_told_to_another_owner(make_log: MakeLog) -> None:
         ]
         await trial.claim("run")
         await asyncio.sleep(SETTLED)
-        assert await trial.log.notify("ann", "run", "stop")
+        expect(await trial.log.notify("ann", "run", "stop"), True)
         await notices.until("ann", "run")
         await asyncio.sleep(SETTLED)
-        assert others.told == []
+        expect(others.told, [])
         for unfollow in unfollows:
             unfollow()
 
@@ -76,7 +64,7 @@ async def a_stop_is_not_told_to_another_owner(make_log: MakeLog) -> None:
 async def a_run_with_nobody_to_tell_may_be_stopped(make_log: MakeLog) -> None:
     async with opened(make_log) as trial:
         await trial.claim("run")
-        assert await trial.log.notify("ann", "run", "stop")
+        expect(await trial.log.notify("ann", "run", "stop"), True)
 
 
 async def an_unknown_run_and_another_users_run_look_alike_to_a_stop(make_log: MakeLog) -> None:
@@ -85,11 +73,11 @@ async def an_unknown_run_and_another_users_run_look_alike_to_a_stop(make_log: Ma
         unfollow = trial.log.follow_notices("owner", notices.tell)
         await trial.claim("run of ann", "ann")
         await trial.claim("run of bob", "bob")
-        assert await trial.log.notify("bob", "unknown", "stop") is False
-        assert await trial.log.notify("bob", "run of ann", "stop") is False
-        assert await trial.log.notify("eve", "run of ann", "stop") is False
+        expect(await trial.log.notify("bob", "unknown", "stop"), False)
+        expect(await trial.log.notify("bob", "run of ann", "stop"), False)
+        expect(await trial.log.notify("eve", "run of ann", "stop"), False)
         await asyncio.sleep(SETTLED)
-        assert notices.told == []
+        expect(notices.told, [])
         unfollow()
 
 
@@ -98,9 +86,9 @@ async def a_run_that_has_ended_is_not_stopped(make_log: MakeLog) -> None:
         notices = Notices()
         unfollow = trial.log.follow_notices("owner", notices.tell)
         await trial.finished("run")
-        assert await trial.log.notify("ann", "run", "stop") is False
+        expect(await trial.log.notify("ann", "run", "stop"), False)
         await asyncio.sleep(SETTLED)
-        assert notices.told == []
+        expect(notices.told, [])
         unfollow()
 
 
@@ -113,10 +101,10 @@ async def nobody_is_told_of_stops_who_follows_them_no_more(make_log: MakeLog) ->
         await asyncio.sleep(SETTLED)
         unfollow()
         unfollow()
-        assert await trial.log.notify("ann", "run", "stop")
+        expect(await trial.log.notify("ann", "run", "stop"), True)
         await stayed.until("ann", "run")
         await asyncio.sleep(SETTLED)
-        assert left.told == []
+        expect(left.told, [])
         stay()
 
 
@@ -131,9 +119,9 @@ async def a_stop_is_told_to_who_took_the_run(make_log: MakeLog) -> None:
         await trial.advance(11)
         await trial.taken("taker")
         await asyncio.sleep(SETTLED)
-        assert await trial.log.notify("ann", "run", "stop")
+        expect(await trial.log.notify("ann", "run", "stop"), True)
         await new.until("ann", "run")
         await asyncio.sleep(SETTLED)
-        assert old.told == []
+        expect(old.told, [])
         for unfollow in unfollows:
             unfollow()

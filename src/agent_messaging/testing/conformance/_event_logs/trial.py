@@ -1,9 +1,9 @@
 """A log on trial: how it is made, and short words for what the cases ask of it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Final, NamedTuple, Protocol, final
 
 from agent_messaging import (
     EventLog,
@@ -12,19 +12,21 @@ from agent_messaging import (
     LeaseLost,
     LoggedEvent,
     MessageType,
+    Notice,
     RunRecord,
     TakenRun,
 )
+from agent_messaging.testing.conformance._expect import expect, found, patience
 
 __all__ = [
     "COMPLETED",
     "LEASE_SECONDS",
-    "PATIENCE",
+    "SETTLED",
     "STARTED",
     "THINKING",
-    "Case",
     "LogOnTrial",
     "MakeLog",
+    "Notices",
     "Trial",
     "Wakes",
     "at_each_step",
@@ -33,18 +35,17 @@ __all__ = [
     "story",
 ]
 
-T = TypeVar("T")
-
 #: How long leases last where a case does not let them expire, and longer than any case.
 LEASE_SECONDS: Final = 3600.0
-#: Seconds of the loop's time until a case gives up. A log may be slow; it is not to hang.
-PATIENCE: Final = 20.0
+#: How long a follower is given where it is to hear of nothing, and before what it is to hear of.
+SETTLED: Final = 0.05
 
 STARTED: Final = MessageType.AGENT_STARTED
 THINKING: Final = MessageType.AGENT_THINKING
 COMPLETED: Final = MessageType.AGENT_COMPLETED
 
 
+@final
 class LogOnTrial(NamedTuple):
     """A new and empty log, and the way to let time pass by its clock.
 
@@ -69,10 +70,6 @@ class MakeLog(Protocol):
                 any; None for as many as it likes, at least a thousand.
         """
         ...
-
-
-#: One case of the suite: it returns, or raises what is wrong with the log.
-Case: TypeAlias = Callable[[MakeLog], Coroutine[object, object, None]]
 
 
 def event(
@@ -112,6 +109,25 @@ class Wakes:
         self._changed.clear()
 
 
+class Notices:
+    """What an owner was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str, Notice]] = []
+        self._heard = asyncio.Event()
+
+    def tell(self, user_id: str, run_id: str, notice: Notice) -> None:
+        """Remember it."""
+        self.told.append((user_id, run_id, notice))
+        self._heard.set()
+
+    async def until(self, user_id: str, run_id: str, notice: Notice = "stop") -> None:
+        """Wait to be told this of a run."""
+        while (user_id, run_id, notice) not in self.told:
+            self._heard.clear()
+            await self._heard.wait()
+
+
 class Trial:
     """A log, with everything that a case does not care about filled in.
 
@@ -143,7 +159,7 @@ class Trial:
             owner=owner,
             lease_seconds=lease_seconds,
         )
-        assert record.run_id == run_id, f"a new message was claimed for {record.run_id}"
+        expect(record.run_id, run_id, "the run of a new message")
         return lease
 
     async def attempt(
@@ -183,6 +199,12 @@ class Trial:
             return True
         return False
 
+    async def must_refuse(
+        self, lease: Lease, events: Sequence[LoggedEvent], about: object = None
+    ) -> None:
+        """See that an append is refused as `LeaseLost`."""
+        expect(LeaseLost if await self.refuses(lease, events) else None, LeaseLost, about)
+
     async def finished(self, run_id: str, user_id: str = "ann", *, length: int = 3) -> Lease:
         """A run that has completed."""
         lease = await self.claim(run_id, user_id)
@@ -194,8 +216,7 @@ class Trial:
     ) -> EventPage:
         """A page of a run that is known."""
         page = await self.log.read(user_id, run_id, after=after, limit=limit)
-        assert page is not None, f"{run_id} of {user_id} is unknown"
-        return page
+        return found(page, f"{run_id} of {user_id}")
 
     async def events(self, run_id: str, user_id: str = "ann") -> list[LoggedEvent]:
         """All events that are held of a run."""
@@ -218,31 +239,29 @@ class Trial:
         """Take what has expired."""
         return await self.log.take_expired(owner, lease_seconds, limit=limit)
 
+    async def take_one(
+        self, owner: str = "taker", *, lease_seconds: float = LEASE_SECONDS
+    ) -> TakenRun:
+        """Take the one run whose lease has expired."""
+        taken = await self.take(owner, lease_seconds=lease_seconds)
+        expect(len(taken), 1, "runs whose lease has expired")
+        return taken[0]
+
     async def taken(self, owner: str = "taker", *, lease_seconds: float = LEASE_SECONDS) -> Lease:
         """The lease of the one run that has expired."""
-        (taken,) = await self.take(owner, lease_seconds=lease_seconds)
-        return taken.lease
+        return (await self.take_one(owner, lease_seconds=lease_seconds)).lease
 
 
 @asynccontextmanager
-async def opened(
-    make_log: MakeLog, *, held_events: int | None = None
-) -> AsyncGenerator[Trial, None]:
-    """A log on trial, closed at the end; nothing of it takes longer than `PATIENCE`."""
+async def opened(make_log: MakeLog, *, held_events: int | None = None) -> AsyncGenerator[Trial]:
+    """A log on trial, closed at the end; nothing of it takes longer than the case's patience."""
     on_trial = await make_log(held_events=held_events)
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with patience():
             yield Trial(on_trial)
     finally:
-        await on_trial.log.aclose()
-
-
-def steps() -> Iterator[int]:
-    """After how many turns of the loop to act: each of the first ones, then fewer and fewer."""
-    step = 0
-    while True:
-        yield step
-        step += 1 + step // 16
+        async with patience():
+            await on_trial.log.aclose()
 
 
 async def at_each_step(
@@ -251,13 +270,17 @@ async def at_each_step(
 ) -> None:
     """Cancel a call after each number of turns of the loop, until it is done before that.
 
+    After each of the first numbers, that is, and then fewer and fewer of them.
+
     Args:
         call: what is called, given how often it was called before.
         then: looks at what has become of that call.
     """
-    for number, step in enumerate(steps()):
+    number = turns = 0
+    was_done = False
+    while not was_done:
         task = asyncio.ensure_future(call(number))
-        for _ in range(step):
+        for _ in range(turns):
             await asyncio.sleep(0)
         was_done = task.done()
         task.cancel()
@@ -265,5 +288,5 @@ async def at_each_step(
         if not task.cancelled():
             task.result()
         await then(number)
-        if was_done:
-            return
+        number += 1
+        turns += 1 + turns // 16

@@ -3,7 +3,8 @@
 import asyncio
 
 from agent_messaging import Lease, RunRecord
-from conformance.trial import MakeLog, opened, story
+from agent_messaging.testing.conformance._event_logs.trial import MakeLog, opened, story
+from agent_messaging.testing.conformance._expect import expect, found
 
 
 async def a_claim_makes_its_run(make_log: MakeLog) -> None:
@@ -17,10 +18,10 @@ async def a_claim_makes_its_run(make_log: MakeLog) -> None:
         last_seq=0,
     )
     async with opened(make_log) as trial:
-        assert await trial.attempt(Lease("ann", "run", "t"), message_id="message") == expected
-        assert await trial.log.find_run("ann", "run") == expected
-        assert await trial.log.find_claim("ann", "message") == expected
-        assert list(await trial.log.runs("ann", "thread", limit=9)) == [expected]
+        expect(await trial.attempt(Lease("ann", "run", "t"), message_id="message"), expected)
+        expect(await trial.log.find_run("ann", "run"), expected)
+        expect(await trial.log.find_claim("ann", "message"), expected)
+        expect(list(await trial.log.runs("ann", "thread", limit=9)), [expected])
 
 
 async def a_later_claim_of_a_message_gets_the_first_run(make_log: MakeLog) -> None:
@@ -29,10 +30,10 @@ async def a_later_claim_of_a_message_gets_the_first_run(make_log: MakeLog) -> No
         record = await trial.attempt(
             Lease("ann", "second", "t"), message_id="message", thread_id="other", digest="other"
         )
-        assert record.run_id == "first"
-        assert (record.thread_id, record.digest) == ("thread", "digest")
-        assert await trial.log.find_run("ann", "second") is None
-        assert not await trial.log.runs("ann", "other", limit=9)
+        expect(record.run_id, "first")
+        expect((record.thread_id, record.digest), ("thread", "digest"))
+        expect(await trial.log.find_run("ann", "second"), None)
+        expect(list(await trial.log.runs("ann", "other", limit=9)), [])
 
 
 async def a_claim_that_lost_appends_nothing(make_log: MakeLog) -> None:
@@ -41,7 +42,7 @@ async def a_claim_that_lost_appends_nothing(make_log: MakeLog) -> None:
         second = Lease("ann", "second", "t")
         await trial.attempt(second, message_id="message")
         await trial.refuses(second, story(3))
-        assert await trial.events("first") == []
+        expect(await trial.events("first"), [])
 
 
 async def of_many_claims_at_once_one_makes_its_run_and_all_get_that(make_log: MakeLog) -> None:
@@ -50,35 +51,33 @@ async def of_many_claims_at_once_one_makes_its_run_and_all_get_that(make_log: Ma
         records = await asyncio.gather(
             *[trial.attempt(lease, message_id="message") for lease in leases]
         )
-        assert len({record.run_id for record in records}) == 1
+        expect(len({record.run_id for record in records}), 1)
         known = [await trial.log.find_run("ann", lease.run_id) for lease in leases]
-        assert [run.run_id for run in known if run is not None] == [records[0].run_id]
+        expect([run.run_id for run in known if run is not None], [records[0].run_id])
 
 
 async def the_same_claim_again_wins_again(make_log: MakeLog) -> None:
     async with opened(make_log) as trial:
         lease = await trial.claim("run", message_id="message")
-        assert (await trial.attempt(lease, message_id="message")).run_id == "run"
+        expect((await trial.attempt(lease, message_id="message")).run_id, "run")
         await trial.append_each(lease, story(3)[:2])
-        assert (await trial.attempt(lease, message_id="message")).last_seq == 2
+        expect((await trial.attempt(lease, message_id="message")).last_seq, 2)
         await trial.append_each(lease, story(3)[2:])
-        assert await trial.events("run") == story(3)
+        expect(await trial.events("run"), story(3))
 
 
 async def a_claim_is_found_after_its_run_has_ended(make_log: MakeLog) -> None:
     async with opened(make_log) as trial:
         await trial.finished("run")
-        found = await trial.log.find_claim("ann", "message of run")
+        record = found(await trial.log.find_claim("ann", "message of run"))
+        expect((record.run_id, record.status, record.last_seq), ("run", "completed", 3))
         again = await trial.attempt(Lease("ann", "new", "t"), message_id="message of run")
-        assert found is not None
-        assert (found.run_id, found.status, found.last_seq) == ("run", "completed", 3)
-        assert again == found
+        expect(again, record)
 
 
 async def a_claim_is_kept_for_a_day(make_log: MakeLog) -> None:
     async with opened(make_log) as trial:
         await trial.finished("run")
         await trial.advance(24 * 3600 - 1)
-        found = await trial.log.find_claim("ann", "message of run")
-        assert found is not None
-        assert found.run_id == "run"
+        record = found(await trial.log.find_claim("ann", "message of run"))
+        expect(record.run_id, "run")

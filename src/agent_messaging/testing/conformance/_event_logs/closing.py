@@ -3,7 +3,14 @@
 from collections.abc import Awaitable, Callable
 
 from agent_messaging import EventLog, EventLogError, Lease
-from conformance.trial import LEASE_SECONDS, MakeLog, Wakes, event, opened
+from agent_messaging.testing.conformance._event_logs.trial import (
+    LEASE_SECONDS,
+    MakeLog,
+    Wakes,
+    event,
+    opened,
+)
+from agent_messaging.testing.conformance._expect import ConformanceError
 
 LEASE = Lease("ann", "run", "token of ann for run")
 
@@ -57,7 +64,7 @@ async def every_method_of_a_log_that_is_closed_raises(make_log: MakeLog) -> None
                 await call(trial.log)
             except EventLogError:
                 continue
-            raise AssertionError(f"{name} of a closed log raised nothing")
+            raise ConformanceError(f"{name} of a closed log raised no EventLogError")
 
 
 async def a_log_may_be_closed_again(make_log: MakeLog) -> None:

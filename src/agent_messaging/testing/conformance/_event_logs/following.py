@@ -3,10 +3,16 @@
 import asyncio
 
 from agent_messaging import Lease, LoggedEvent
-from conformance.trial import MakeLog, Trial, Wakes, event, opened, story
-
-#: How long a follower is given where it is to hear of nothing, and before what it is to hear of.
-SETTLED = 0.05
+from agent_messaging.testing.conformance._event_logs.trial import (
+    SETTLED,
+    MakeLog,
+    Trial,
+    Wakes,
+    event,
+    opened,
+    story,
+)
+from agent_messaging.testing.conformance._expect import expect
 
 
 async def every_append_wakes_who_follows(make_log: MakeLog) -> None:
@@ -59,7 +65,7 @@ async def nobody_is_woken_who_follows_no_more(make_log: MakeLog) -> None:
         await trial.append(lease, [event(1)])
         await stayed.until(1)
         await asyncio.sleep(SETTLED)
-        assert left.seqs == []
+        expect(left.seqs, [])
         stay()
 
 
@@ -86,7 +92,7 @@ async def who_stops_following_while_others_are_woken_is_not_woken(make_log: Make
         await trial.append(lease, [event(1)])
         await done.wait()
         await asyncio.sleep(SETTLED)
-        assert len(set(calls)) == 1
+        expect(len(set(calls)), 1)
         unfollow_first()
         unfollow_second()
 
@@ -120,7 +126,7 @@ async def who_follows_and_then_reads_misses_nothing(make_log: MakeLog) -> None:
                 reader = asyncio.create_task(_gathered(trial, lease.run_id, start))
                 await _tell(trial, lease, gap)
                 seqs = [event.seq for event in await reader]
-                assert seqs == [1, 2, 3, 4, 5, 6], (gap, start)
+                expect(seqs, [1, 2, 3, 4, 5, 6], (gap, start))
 
 
 async def _tell(trial: Trial, lease: Lease, gap: int) -> None:

@@ -3,7 +3,14 @@
 import asyncio
 
 from agent_messaging import Lease
-from conformance.trial import COMPLETED, MakeLog, event, opened, story
+from agent_messaging.testing.conformance._event_logs.trial import (
+    COMPLETED,
+    MakeLog,
+    event,
+    opened,
+    story,
+)
+from agent_messaging.testing.conformance._expect import expect
 
 
 async def an_expired_lease_is_taken_with_a_new_token(make_log: MakeLog) -> None:
@@ -11,11 +18,11 @@ async def an_expired_lease_is_taken_with_a_new_token(make_log: MakeLog) -> None:
         lease = await trial.claim("run", lease_seconds=10)
         await trial.append(lease, story(3)[:2])
         await trial.advance(11)
-        (taken,) = await trial.take()
-        assert (taken.lease.user_id, taken.lease.run_id) == ("ann", "run")
-        assert taken.lease.token != lease.token
-        assert taken.record == await trial.log.find_run("ann", "run")
-        assert taken.record.last_seq == 2
+        taken = await trial.take_one()
+        expect((taken.lease.user_id, taken.lease.run_id), ("ann", "run"))
+        expect(taken.lease.token == lease.token, False, "the same token")
+        expect(taken.record, await trial.log.find_run("ann", "run"))
+        expect(taken.record.last_seq, 2)
 
 
 async def who_took_a_run_appends_to_it(make_log: MakeLog) -> None:
@@ -24,7 +31,7 @@ async def who_took_a_run_appends_to_it(make_log: MakeLog) -> None:
         await trial.append(lease, story(3)[:2])
         await trial.advance(11)
         await trial.append(await trial.taken(), story(3)[2:])
-        assert await trial.events("run") == story(3)
+        expect(await trial.events("run"), story(3))
 
 
 async def an_owner_whose_lease_was_taken_is_fenced_off(make_log: MakeLog) -> None:
@@ -33,19 +40,19 @@ async def an_owner_whose_lease_was_taken_is_fenced_off(make_log: MakeLog) -> Non
         await trial.append(lease, story(3)[:1])
         await trial.advance(11)
         await trial.taken()
-        assert await trial.refuses(lease, story(3)[1:])
-        assert await trial.events("run") == story(3)[:1]
+        await trial.must_refuse(lease, story(3)[1:])
+        expect(await trial.events("run"), story(3)[:1])
 
 
 async def a_lease_that_has_not_expired_is_left_alone(make_log: MakeLog) -> None:
     async with opened(make_log) as trial:
         await trial.claim("long", lease_seconds=30)
-        assert not await trial.take()
+        expect(list(await trial.take()), [])
         await trial.claim("short", lease_seconds=10)
         await trial.advance(20)
-        assert [taken.lease.run_id for taken in await trial.take()] == ["short"]
+        expect([taken.lease.run_id for taken in await trial.take()], ["short"])
         await trial.advance(20)
-        assert [taken.lease.run_id for taken in await trial.take()] == ["long"]
+        expect([taken.lease.run_id for taken in await trial.take()], ["long"])
 
 
 async def of_many_takers_at_once_one_gets_each_run(make_log: MakeLog) -> None:
@@ -55,7 +62,7 @@ async def of_many_takers_at_once_one_gets_each_run(make_log: MakeLog) -> None:
             await trial.claim(name, lease_seconds=10)
         await trial.advance(11)
         shares = await asyncio.gather(*[trial.take(f"taker {number}") for number in range(6)])
-        assert sorted(taken.lease.run_id for share in shares for taken in share) == sorted(names)
+        expect(sorted(taken.lease.run_id for share in shares for taken in share), sorted(names))
 
 
 async def no_more_runs_are_taken_than_asked_for(make_log: MakeLog) -> None:
@@ -65,8 +72,8 @@ async def no_more_runs_are_taken_than_asked_for(make_log: MakeLog) -> None:
             await trial.claim(name, lease_seconds=10 + number % 2)
         await trial.advance(20)
         shares = [await trial.take(limit=2) for _ in range(4)]
-        assert [len(share) for share in shares] == [2, 2, 1, 0]
-        assert {taken.lease.run_id for share in shares for taken in share} == names
+        expect([len(share) for share in shares], [2, 2, 1, 0])
+        expect({taken.lease.run_id for share in shares for taken in share}, names)
 
 
 async def a_lease_that_was_taken_expires_again(make_log: MakeLog) -> None:
@@ -74,11 +81,11 @@ async def a_lease_that_was_taken_expires_again(make_log: MakeLog) -> None:
         await trial.claim("run", lease_seconds=10)
         await trial.advance(11)
         first = await trial.taken("first", lease_seconds=5)
-        assert not await trial.take()
+        expect(list(await trial.take()), [])
         await trial.advance(6)
         second = await trial.taken("second")
-        assert second.token != first.token
-        assert await trial.refuses(first, story(3))
+        expect(second.token == first.token, False, "the same token")
+        await trial.must_refuse(first, story(3))
         await trial.append_each(second, story(3))
 
 
@@ -87,9 +94,9 @@ async def a_lease_that_is_renewed_in_time_is_left_alone(make_log: MakeLog) -> No
         lease = await trial.claim("run", lease_seconds=10)
         for _ in range(3):
             await trial.advance(6)
-            assert not await trial.log.renew([lease], 10)
+            expect(list(await trial.log.renew([lease], 10)), [])
         await trial.advance(6)
-        assert not await trial.take()
+        expect(list(await trial.take()), [])
         await trial.append_each(lease, story(3))
 
 
@@ -100,9 +107,9 @@ async def a_lease_is_renewed_for_as_long_as_is_said(make_log: MakeLog) -> None:
         await trial.log.renew([shorter], 10)
         await trial.log.renew([longer], 100)
         await trial.advance(50)
-        assert [taken.lease.run_id for taken in await trial.take()] == ["shorter"]
+        expect([taken.lease.run_id for taken in await trial.take()], ["shorter"])
         await trial.advance(51)
-        assert [taken.lease.run_id for taken in await trial.take()] == ["longer"]
+        expect([taken.lease.run_id for taken in await trial.take()], ["longer"])
 
 
 async def renewing_tells_which_leases_were_lost(make_log: MakeLog) -> None:
@@ -114,8 +121,8 @@ async def renewing_tells_which_leases_were_lost(make_log: MakeLog) -> None:
         unknown = Lease("ann", "unknown", "token")
         wrong = kept._replace(token="wrong")
         told = await trial.log.renew([lost, kept, unknown, wrong], 10)
-        assert sorted(told) == sorted([lost, unknown, wrong])
-        assert not await trial.log.renew([], 10)
+        expect(sorted(told), sorted([lost, unknown, wrong]))
+        expect(list(await trial.log.renew([], 10)), [])
 
 
 async def renewing_a_lease_that_was_lost_takes_nothing_back(make_log: MakeLog) -> None:
@@ -126,7 +133,7 @@ async def renewing_a_lease_that_was_lost_takes_nothing_back(make_log: MakeLog) -
         await trial.log.renew([lease], 1000)
         await trial.append(taken, story(3)[:1])
         await trial.advance(11)
-        assert len(await trial.take()) == 1, "the taker's lease ends when it would have"
+        expect(len(await trial.take()), 1, "the taker's lease ends when it would have")
 
 
 async def an_expired_lease_that_nobody_took_is_still_its_owners(make_log: MakeLog) -> None:
@@ -134,10 +141,10 @@ async def an_expired_lease_that_nobody_took_is_still_its_owners(make_log: MakeLo
         lease = await trial.claim("run", lease_seconds=10)
         await trial.advance(11)
         await trial.append(lease, story(3)[:1])
-        assert not await trial.log.renew([lease], 10)
-        assert not await trial.take()
+        expect(list(await trial.log.renew([lease], 10)), [])
+        expect(list(await trial.take()), [])
         await trial.append_each(lease, story(3)[1:])
-        assert await trial.events("run") == story(3)
+        expect(await trial.events("run"), story(3))
 
 
 async def a_run_that_has_ended_is_not_taken(make_log: MakeLog) -> None:
@@ -146,7 +153,7 @@ async def a_run_that_has_ended_is_not_taken(make_log: MakeLog) -> None:
         await trial.append(lease, [event(1, COMPLETED)])
         await trial.claim("other", lease_seconds=10)
         await trial.advance(11)
-        assert [taken.lease.run_id for taken in await trial.take()] == ["other"]
+        expect([taken.lease.run_id for taken in await trial.take()], ["other"])
 
 
 async def the_same_claim_again_leaves_a_run_to_who_took_it(make_log: MakeLog) -> None:
@@ -154,6 +161,6 @@ async def the_same_claim_again_leaves_a_run_to_who_took_it(make_log: MakeLog) ->
         lease = await trial.claim("run", lease_seconds=10)
         await trial.advance(11)
         taken = await trial.taken()
-        assert (await trial.attempt(lease)).run_id == "run"
-        assert await trial.refuses(lease, story(3))
+        expect((await trial.attempt(lease)).run_id, "run")
+        await trial.must_refuse(lease, story(3))
         await trial.append_each(taken, story(3))

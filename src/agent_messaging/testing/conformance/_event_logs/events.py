@@ -3,7 +3,15 @@
 import asyncio
 
 from agent_messaging import MessageType
-from conformance.trial import COMPLETED, STARTED, MakeLog, event, opened, story
+from agent_messaging.testing.conformance._event_logs.trial import (
+    COMPLETED,
+    STARTED,
+    MakeLog,
+    event,
+    opened,
+    story,
+)
+from agent_messaging.testing.conformance._expect import expect, found
 
 #: Enough for several pages of any size that a log may use inside.
 LENGTH = 300
@@ -13,21 +21,21 @@ async def events_are_read_in_the_order_in_which_they_were_appended(make_log: Mak
     async with opened(make_log) as trial:
         await trial.finished("run", length=LENGTH)
         seqs = [event.seq for event in await trial.pages("run", 64)]
-        assert seqs == sorted(seqs)
+        expect(seqs, sorted(seqs))
 
 
 async def no_event_is_missing(make_log: MakeLog) -> None:
     async with opened(make_log) as trial:
         await trial.finished("run", length=LENGTH)
         seqs = {event.seq for event in await trial.pages("run", 64)}
-        assert seqs >= set(range(1, LENGTH + 1))
+        expect(sorted(set(range(1, LENGTH + 1)) - seqs), [], "missing")
 
 
 async def no_event_comes_twice(make_log: MakeLog) -> None:
     async with opened(make_log) as trial:
         await trial.finished("run", length=LENGTH)
         seqs = [event.seq for event in await trial.pages("run", 64)]
-        assert len(seqs) == len(set(seqs))
+        expect(len(seqs), len(set(seqs)))
 
 
 async def events_are_read_as_they_were_appended(make_log: MakeLog) -> None:
@@ -40,8 +48,8 @@ async def events_are_read_as_they_were_appended(make_log: MakeLog) -> None:
         lease = await trial.claim("run")
         await trial.append_each(lease, events)
         read = await trial.events("run")
-        assert read == events
-        assert all(isinstance(event.type, MessageType) for event in read)
+        expect(read, events)
+        expect({type(event.type) for event in read}, {MessageType})
 
 
 async def events_that_were_appended_together_are_read(make_log: MakeLog) -> None:
@@ -49,7 +57,7 @@ async def events_that_were_appended_together_are_read(make_log: MakeLog) -> None
         lease = await trial.claim("run")
         await trial.append(lease, story(5)[:3])
         await trial.append(lease, story(5)[3:])
-        assert await trial.events("run") == story(5)
+        expect(await trial.events("run"), story(5))
 
 
 async def nothing_is_appended_where_there_is_nothing_to_append(make_log: MakeLog) -> None:
@@ -58,7 +66,7 @@ async def nothing_is_appended_where_there_is_nothing_to_append(make_log: MakeLog
         await trial.append(lease, [])
         await trial.append_each(lease, story(3))
         await trial.append(lease, [])
-        assert await trial.events("run") == story(3)
+        expect(await trial.events("run"), story(3))
 
 
 async def a_page_starts_after_its_cursor_and_ends_at_its_limit(make_log: MakeLog) -> None:
@@ -67,8 +75,8 @@ async def a_page_starts_after_its_cursor_and_ends_at_its_limit(make_log: MakeLog
         for after in range(8):
             for limit in (1, 2, 4, 5, 6):
                 page = await trial.page("run", after=after, limit=limit)
-                assert list(page.events) == story(5)[after : after + limit], (after, limit)
-                assert (page.first_seq, page.last_seq) == (1, 5), "those of the run, not the page"
+                expect(list(page.events), story(5)[after : after + limit], (after, limit))
+                expect((page.first_seq, page.last_seq), (1, 5), "those of the run, not the page")
 
 
 async def a_run_is_where_its_last_event_says(make_log: MakeLog) -> None:
@@ -87,13 +95,12 @@ async def a_run_is_where_its_last_event_says(make_log: MakeLog) -> None:
     async with opened(make_log) as trial:
         for kind, status in statuses.items():
             lease = await trial.claim(kind.value)
-            assert (await trial.page(kind.value)).status == "queued", "before the first event"
+            expect((await trial.page(kind.value)).status, "queued", "before the first event")
             await trial.append(lease, [event(1, kind)])
             page = await trial.page(kind.value)
-            record = await trial.log.find_run("ann", kind.value)
-            assert page.status == status, kind
-            assert record is not None
-            assert record.status == status, kind
+            record = found(await trial.log.find_run("ann", kind.value))
+            expect(page.status, status, kind)
+            expect(record.status, status, kind)
 
 
 async def a_page_and_a_record_tell_the_same_first_and_last_event(make_log: MakeLog) -> None:
@@ -101,10 +108,9 @@ async def a_page_and_a_record_tell_the_same_first_and_last_event(make_log: MakeL
         lease = await trial.claim("run")
         for last in range(4):
             page = await trial.page("run")
-            record = await trial.log.find_run("ann", "run")
-            assert record is not None
-            assert (page.first_seq, page.last_seq) == (1, last)
-            assert (record.first_seq, record.last_seq) == (1, last)
+            record = found(await trial.log.find_run("ann", "run"))
+            expect((page.first_seq, page.last_seq), (1, last))
+            expect((record.first_seq, record.last_seq), (1, last))
             await trial.append(lease, [event(last + 1)])
 
 
@@ -115,7 +121,7 @@ async def a_page_that_was_read_stays_as_it_is(make_log: MakeLog) -> None:
         page = await trial.page("run")
         await trial.append_each(lease, story(4)[2:])
         await trial.log.forget("ann")
-        assert list(page.events) == story(4)[:2]
+        expect(list(page.events), story(4)[:2])
 
 
 async def the_newest_runs_of_a_thread_come_oldest_first(make_log: MakeLog) -> None:
@@ -128,8 +134,8 @@ async def the_newest_runs_of_a_thread_come_oldest_first(make_log: MakeLog) -> No
         await trial.append(leases[0], [event(1, COMPLETED)])
         for limit in (1, 2, 4, 9):
             runs = await trial.log.runs("ann", "one", limit=limit)
-            assert [run.run_id for run in runs] == names[-limit:], limit
-        assert not await trial.log.runs("ann", "three", limit=9)
+            expect([run.run_id for run in runs], names[-limit:], limit)
+        expect(list(await trial.log.runs("ann", "three", limit=9)), [])
 
 
 async def those_that_have_not_ended_are_found_behind_any_number_that_have(
@@ -142,19 +148,19 @@ async def those_that_have_not_ended_are_found_behind_any_number_that_have(
         await trial.append_each(leases["ended"], story(3))
         await trial.append(leases["failed"], [event(1, MessageType.AGENT_FAILED)])
         await trial.append(leases["under way"], story(3)[:1])
-        found = ["queued", "under way", "new"]
+        unended = ["queued", "under way", "new"]
         for limit in (1, 2, 3, 9):
             runs = await trial.log.runs("ann", "thread", limit=limit, unended=True)
-            assert [run.run_id for run in runs] == found[-limit:], limit
-        assert not await trial.log.runs("bob", "thread", limit=9, unended=True)
+            expect([run.run_id for run in runs], unended[-limit:], limit)
+        expect(list(await trial.log.runs("bob", "thread", limit=9, unended=True)), [])
 
 
 async def a_run_that_nobody_has_is_told_as_none(make_log: MakeLog) -> None:
     async with opened(make_log) as trial:
         await trial.finished("run")
-        assert await trial.log.read("ann", "other", after=0, limit=9) is None
-        assert await trial.log.find_run("ann", "other") is None
-        assert await trial.log.find_claim("ann", "other") is None
+        expect(await trial.log.read("ann", "other", after=0, limit=9), None)
+        expect(await trial.log.find_run("ann", "other"), None)
+        expect(await trial.log.find_claim("ann", "other"), None)
 
 
 async def runs_are_appended_to_at_once(make_log: MakeLog) -> None:
@@ -162,4 +168,4 @@ async def runs_are_appended_to_at_once(make_log: MakeLog) -> None:
         leases = [await trial.claim(f"run {number}") for number in range(8)]
         await asyncio.gather(*[trial.append_each(lease, story(6)) for lease in leases])
         for lease in leases:
-            assert await trial.events(lease.run_id) == story(6), lease.run_id
+            expect(await trial.events(lease.run_id), story(6), lease.run_id)

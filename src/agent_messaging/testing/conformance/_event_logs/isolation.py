@@ -1,7 +1,8 @@
 """Cases: every lookup is within a user, whatever the ids are made of."""
 
 from agent_messaging import Lease
-from conformance.trial import MakeLog, event, opened, story
+from agent_messaging.testing.conformance._event_logs.trial import MakeLog, event, opened, story
+from agent_messaging.testing.conformance._expect import expect, found
 
 #: What keys may be joined with, and what may be more than itself in a key, a query or a path.
 SEPARATORS = (
@@ -25,10 +26,9 @@ async def the_same_run_id_under_two_users_is_two_runs(make_log: MakeLog) -> None
         for lease in leases:
             await trial.append_each(lease, told[lease.user_id])
         for user_id, events in told.items():
-            assert await trial.events("run", user_id) == events
-            record = await trial.log.find_run(user_id, "run")
-            assert record is not None
-            assert record.message_id == f"message of {user_id}"
+            expect(await trial.events("run", user_id), events)
+            record = found(await trial.log.find_run(user_id, "run"))
+            expect(record.message_id, f"message of {user_id}")
 
 
 async def the_same_message_id_of_two_users_is_two_claims(make_log: MakeLog) -> None:
@@ -36,11 +36,10 @@ async def the_same_message_id_of_two_users_is_two_claims(make_log: MakeLog) -> N
         for user_id in ("ann", "bob"):
             lease = Lease(user_id, f"run of {user_id}", f"token of {user_id}")
             record = await trial.attempt(lease, message_id="message")
-            assert record.run_id == f"run of {user_id}"
+            expect(record.run_id, f"run of {user_id}")
         for user_id in ("ann", "bob"):
-            found = await trial.log.find_claim(user_id, "message")
-            assert found is not None
-            assert found.run_id == f"run of {user_id}"
+            record = found(await trial.log.find_claim(user_id, "message"))
+            expect(record.run_id, f"run of {user_id}")
 
 
 async def the_same_thread_id_of_two_users_is_two_threads(make_log: MakeLog) -> None:
@@ -49,7 +48,7 @@ async def the_same_thread_id_of_two_users_is_two_threads(make_log: MakeLog) -> N
             await trial.claim(f"run of {user_id}", user_id, thread_id="thread")
         for user_id in ("ann", "bob"):
             runs = await trial.log.runs(user_id, "thread", limit=9)
-            assert [run.run_id for run in runs] == [f"run of {user_id}"]
+            expect([run.run_id for run in runs], [f"run of {user_id}"])
 
 
 async def another_users_run_is_unknown(make_log: MakeLog) -> None:
@@ -57,9 +56,9 @@ async def another_users_run_is_unknown(make_log: MakeLog) -> None:
         await trial.finished("run of ann", "ann")
         await trial.finished("run of bob", "bob")
         for user_id in ("bob", "eve"):
-            assert await trial.log.read(user_id, "run of ann", after=0, limit=9) is None
-            assert await trial.log.find_run(user_id, "run of ann") is None
-            assert await trial.log.find_claim(user_id, "message of run of ann") is None
+            expect(await trial.log.read(user_id, "run of ann", after=0, limit=9), None)
+            expect(await trial.log.find_run(user_id, "run of ann"), None)
+            expect(await trial.log.find_claim(user_id, "message of run of ann"), None)
 
 
 async def another_users_run_takes_no_events(make_log: MakeLog) -> None:
@@ -67,8 +66,8 @@ async def another_users_run_takes_no_events(make_log: MakeLog) -> None:
         lease = await trial.claim("run of ann", "ann")
         await trial.claim("run of bob", "bob")
         for user_id in ("bob", "eve"):
-            assert await trial.refuses(lease._replace(user_id=user_id), story(3))
-        assert await trial.events("run of ann") == []
+            await trial.must_refuse(lease._replace(user_id=user_id), story(3))
+        expect(await trial.events("run of ann"), [])
 
 
 async def ids_that_would_join_to_the_same_text_are_kept_apart(make_log: MakeLog) -> None:
@@ -78,11 +77,11 @@ async def ids_that_would_join_to_the_same_text_are_kept_apart(make_log: MakeLog)
             left, right = f"u{at}", f"u{at}{join}a"
             one, other = f"a{join}b{at}", f"b{at}"
             await trial.claim(one, left, message_id=one, thread_id=one)
-            assert await trial.log.find_run(right, other) is None, join
-            assert await trial.log.find_claim(right, other) is None, join
-            assert not await trial.log.runs(right, other, limit=9), join
+            expect(await trial.log.find_run(right, other), None, join)
+            expect(await trial.log.find_claim(right, other), None, join)
+            expect(list(await trial.log.runs(right, other, limit=9)), [], join)
             await trial.claim(other, right, message_id=other, thread_id=other)
-            assert [run.run_id for run in await trial.log.runs(left, one, limit=9)] == [one]
+            expect([run.run_id for run in await trial.log.runs(left, one, limit=9)], [one])
 
 
 async def ids_of_odd_characters_are_ids_as_any(make_log: MakeLog) -> None:
@@ -92,11 +91,10 @@ async def ids_of_odd_characters_are_ids_as_any(make_log: MakeLog) -> None:
             record = await trial.attempt(
                 lease, message_id=odd, thread_id=odd, digest=odd, owner=odd
             )
-            assert (record.run_id, record.thread_id, record.message_id) == (odd, odd, odd)
+            expect((record.run_id, record.thread_id, record.message_id), (odd, odd, odd))
             await trial.append(lease, [event(1, payload=f'{{"n":{len(odd)}}}')])
         for odd in ODD_IDS:
-            found = await trial.log.find_claim(odd, odd)
-            assert found is not None, odd
-            assert (found.run_id, found.digest, found.last_seq) == (odd, odd, 1)
-            assert [run.run_id for run in await trial.log.runs(odd, odd, limit=9)] == [odd]
-            assert await trial.events(odd, odd) == [event(1, payload=f'{{"n":{len(odd)}}}')]
+            record = found(await trial.log.find_claim(odd, odd), odd)
+            expect((record.run_id, record.digest, record.last_seq), (odd, odd, 1))
+            expect([run.run_id for run in await trial.log.runs(odd, odd, limit=9)], [odd])
+            expect(await trial.events(odd, odd), [event(1, payload=f'{{"n":{len(odd)}}}')])
