@@ -15,12 +15,15 @@ def counted_ids(prefix: str = "id-") -> Callable[[], str]:
     return lambda: f"{prefix}{next(numbers)}"
 
 
-def loop_clock() -> Clock:
-    """A clock for ``clock=`` that shows the running event loop's time, both ways.
+def loop_clock(epoch: float = 0.0) -> Clock:
+    """A clock for ``clock=`` that shows the running event loop's time.
 
     In a `VirtualTimeLoop` it begins at 0 and goes on only while everything waits.
+
+    Args:
+        epoch: seconds by which what it shows as the wall's time is ahead.
     """
-    return Clock(wall=_now, monotonic=_now)
+    return Clock(wall=lambda: epoch + _now(), monotonic=_now)
 
 
 def _now() -> float:
