@@ -3,24 +3,26 @@
 import asyncio
 
 from agent_messaging import Clock, Message, MessageHandler
+from agent_messaging.testing import RecordingTransport, run_virtual
 from support.frames import Json, decoded
-from support.loop import run
-from support.transports import Recorder
 
 
 class Client:
     """Sends messages to a handler on one connection, and reads what comes back."""
 
     def __init__(
-        self, handler: MessageHandler, transport: Recorder | None = None, user_id: str = "user-1"
+        self,
+        handler: MessageHandler,
+        transport: RecordingTransport | None = None,
+        user_id: str = "user-1",
     ) -> None:
         self.handler = handler
-        self.transport = transport or Recorder()
+        self.transport = transport or RecordingTransport()
         self.user_id = user_id
 
     def say(self, message: Message) -> bool:
         """What `handle_message` returns, on a loop of its own."""
-        return run(self.send(message))
+        return run_virtual(self.send(message))
 
     async def send(self, message: Message) -> bool:
         """What `handle_message` returns."""

@@ -42,7 +42,7 @@ from support.acts import (
     Tool,
     Within,
 )
-from support.stepping import TICK
+from support.loop import TICK
 from support.trial import Watch
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 import pytest
 
 from agent_messaging import EventPage, Limits, MemoryEventLog, OnDisconnect, Run, grace
-from support import run
+from agent_messaging.testing import run_virtual
 from support.endpoints import Connection, Site, frame
 
 MANY: Final = Limits(sessions_per_user=60, frames_per_minute=None, messages_per_minute=None)
@@ -72,7 +72,7 @@ def test_one_that_does_not_read_delays_nobody_else_at_all() -> None:
                 live = list(zip(each.frames, each.socket.times, strict=True))[-900:]
                 assert all(frame["timestamp"] == round(at, 6) for frame, at in live)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_one_that_falls_behind_by_more_than_the_bound_is_ended_and_told_and_counted() -> None:
@@ -94,7 +94,7 @@ def test_one_that_falls_behind_by_more_than_the_bound_is_ended_and_told_and_coun
             assert stalled.socket.closed == ["slow_consumer"]
             assert not any(each.session.end for each in lively)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_one_that_was_ended_resumes_to_the_complete_sequence() -> None:
@@ -110,7 +110,7 @@ def test_one_that_was_ended_resumes_to_the_complete_sequence() -> None:
             assert chunks(stalled) + chunks(back) == numbers(1000)
             assert back.frames[-1]["type"] == "agent_completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_one_that_does_not_read_holds_one_page_of_events_and_asks_for_no_more() -> None:
@@ -135,7 +135,7 @@ def test_one_that_does_not_read_holds_one_page_of_events_and_asks_for_no_more() 
             assert max(reads.limits) <= 64
             assert len(reads.limits) <= 1002 // 64 + 2
 
-    run(main())
+    run_virtual(main())
 
 
 def test_one_that_does_not_read_and_goes_on_asking_is_not_answered_without_bound() -> None:
@@ -158,7 +158,7 @@ def test_one_that_does_not_read_and_goes_on_asking_is_not_answered_without_bound
             await asking
             assert await client.heard() == ", ".join(f"pong {number}" for number in range(100))
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("bound", [1, 8])
@@ -177,7 +177,7 @@ def test_a_frame_that_waits_to_be_received_is_let_go_when_its_session_ends(bound
             assert client.ended() == "slow_consumer"
             await asking
 
-    run(main())
+    run_virtual(main())
 
 
 # The runs of one that was ended.
@@ -207,7 +207,7 @@ def test_the_runs_of_one_that_was_too_slow_have_a_grace(policy: OnDisconnect, hi
             await asyncio.sleep(200)
             assert await site.history("m") == history
 
-    run(main())
+    run_virtual(main())
 
 
 def test_the_grace_is_the_endpoints_and_whoever_comes_in_it_takes_the_runs_up() -> None:
@@ -227,7 +227,7 @@ def test_the_grace_is_the_endpoints_and_whoever_comes_in_it_takes_the_runs_up() 
                 "m completed, waits started, waits completed"
             )
 
-    run(main())
+    run_virtual(main())
 
 
 def test_the_grace_holds_though_another_that_watches_leaves_in_it() -> None:
@@ -243,7 +243,7 @@ def test_the_grace_holds_though_another_that_watches_leaves_in_it() -> None:
             await asyncio.sleep(100)
             assert await site.history("m") == cancelled(60)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_the_grace_is_over_once_and_for_all() -> None:
@@ -259,7 +259,7 @@ def test_the_grace_is_over_once_and_for_all() -> None:
             await asyncio.sleep(100)
             assert await site.history("m") == cancelled(70)
 
-    run(main())
+    run_virtual(main())
 
 
 # Agents that wait for them.
@@ -277,7 +277,7 @@ def test_an_endpoint_may_have_its_agents_wait_for_whoever_reads_slowly() -> None
             assert chunks(client) == numbers(1000)
             assert client.ended() is None
 
-    run(main())
+    run_virtual(main())
 
 
 def test_an_agent_waits_for_the_slowest_of_those_that_watch() -> None:
@@ -295,7 +295,7 @@ def test_an_agent_waits_for_the_slowest_of_those_that_watch() -> None:
             await asyncio.sleep(1)
             assert chunks(slow) == chunks(prompt) == numbers(1000)
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("way", ["it leaves", "its send takes too long", "it is stopped"])
@@ -317,4 +317,4 @@ def test_an_agent_that_waits_for_one_goes_on_when_that_one_is_gone(way: str) -> 
             end = "cancelled stopped at 20" if way == "it is stopped" else "completed at"
             assert f"n {end}" in await site.history("n")
 
-    run(main())
+    run_virtual(main())

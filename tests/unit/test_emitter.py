@@ -19,7 +19,8 @@ from agent_messaging import (
     RunFinished,
     TransportError,
 )
-from support import Recorder, chat, run
+from agent_messaging.testing import RecordingTransport, run_virtual
+from support import chat
 from support.clients import Client, ManualClock, steps
 
 COMPLETED = MessageType.AGENT_COMPLETED
@@ -170,7 +171,7 @@ def test_a_run_that_is_cancelled_after_its_relayed_end_raises_on() -> None:
         assert client.types == ["agent_started", "agent_completed"]
         assert told[0].report.outcome is COMPLETED
 
-    run(main())
+    run_virtual(main())
 
 
 # What is not the agent's.
@@ -277,6 +278,6 @@ def test_relaying_over_a_failed_transport_raises_and_the_run_is_disconnected() -
         told.append(run)
 
     told: list[Run] = []
-    client = Client(AgentMessageHandler(agent), Recorder(fails_at=1))
+    client = Client(AgentMessageHandler(agent), RecordingTransport(fails_at=1))
     assert client.say(chat()) is False
     assert [each.report.outcome for each in told] == [MessageType.AGENT_CANCELLED]

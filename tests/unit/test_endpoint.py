@@ -21,7 +21,8 @@ from agent_messaging import (
     Run,
     grace,
 )
-from support import Json, decoded, run, tasks_left
+from agent_messaging.testing import run_virtual
+from support import Json, decoded, tasks_left
 from support.endpoints import Site, Socket, frame, settle, worker
 
 SECONDS: Final = (
@@ -95,7 +96,7 @@ def test_leaving_what_was_not_entered_is_a_configuration_error_and_leaves_nothin
             await endpoint.__aexit__(None, None, None)
         assert tasks_left() == []
 
-    run(main())
+    run_virtual(main())
 
 
 # Where its ids and times come from, and what it decodes with.
@@ -122,7 +123,7 @@ def test_ids_times_limits_and_the_dialect_are_the_hosts() -> None:
             await settle()
             return decoded(socket.frames)
 
-    greeting, refusal, started, completed = run(main())
+    greeting, refusal, started, completed = run_virtual(main())
     assert greeting["payload"]["limits"]["runs_per_user"] == 3
     assert refusal["payload"]["code"] == "frame_too_large"
     assert {each["timestamp"] for each in (greeting, refusal, started, completed)} == {12.5}
@@ -158,7 +159,7 @@ def test_a_log_of_the_hosts_is_used_also_while_it_counts_as_false() -> None:
             await settle()
         assert await log.inner.find_claim("u1", "m") is not None
 
-    run(main())
+    run_virtual(main())
 
 
 # What agents are given.
@@ -191,7 +192,7 @@ def test_a_run_knows_its_connection_and_what_the_host_said_of_it_and_no_socket()
             assert seen[2].context.metadata == {}
             assert seen[2].websocket is None
 
-    run(main())
+    run_virtual(main())
 
 
 def test_each_run_is_in_a_copy_of_the_context_in_which_its_message_was_received() -> None:
@@ -221,7 +222,7 @@ def test_each_run_is_in_a_copy_of_the_context_in_which_its_message_was_received(
             ]
             assert variable.get() == "the host's"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_sends_are_in_a_copy_of_the_context_in_which_the_session_was_opened() -> None:
@@ -244,7 +245,7 @@ def test_sends_are_in_a_copy_of_the_context_in_which_the_session_was_opened() ->
         assert "received" not in seen
         assert "opened" in seen
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_finish_hook_is_called_when_all_is_delivered_or_nobody_watches() -> None:
@@ -259,4 +260,4 @@ def test_a_finish_hook_is_called_when_all_is_delivered_or_nobody_watches() -> No
             assert finished.report.undelivered == 0
             assert finished.report.delivered == finished.report.decided
 
-    run(main())
+    run_virtual(main())

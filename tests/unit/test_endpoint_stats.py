@@ -7,7 +7,8 @@ from typing import Any, Final
 import pytest
 
 from agent_messaging import AgentError, ConfigurationError, EventLogError, Run
-from support import run, tasks_left
+from agent_messaging.testing import run_virtual
+from support import tasks_left
 from support.endpoints import Connection, Site, frame, now, settle
 from support.logs import TroubledLog, fails, site_on
 
@@ -87,7 +88,7 @@ def test_an_endpoint_that_has_done_nothing_has_counted_nothing() -> None:
             assert site.endpoint.users() == {}
             assert site.endpoint.runs("u1") == ()
 
-    run(main())
+    run_virtual(main())
 
 
 def test_the_counters_follow_what_happens() -> None:
@@ -122,7 +123,7 @@ def test_the_counters_follow_what_happens() -> None:
                 "retries": 1,
             }
 
-    run(main())
+    run_virtual(main())
 
 
 def test_an_event_counts_once_for_each_session_whose_transport_took_it() -> None:
@@ -144,7 +145,7 @@ def test_an_event_counts_once_for_each_session_whose_transport_took_it() -> None
             }
             assert site.endpoint.stats()["undelivered_events"] == 0
 
-    run(main())
+    run_virtual(main())
 
 
 def test_an_event_that_no_transport_took_by_the_time_of_the_report_is_undelivered() -> None:
@@ -170,7 +171,7 @@ def test_an_event_that_no_transport_took_by_the_time_of_the_report_is_undelivere
             assert (await stalled.heard()) == "b started, b completed"
             assert site.finished[1].report.undelivered == 2
 
-    run(main())
+    run_virtual(main())
 
 
 def test_the_durations_are_counted_in_the_first_bound_that_they_do_not_pass() -> None:
@@ -187,7 +188,7 @@ def test_the_durations_are_counted_in_the_first_bound_that_they_do_not_pass() ->
             assert after["counts"] == [1, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 2]
             assert after["total_ms"] == 10 + 20 + 2_500 + 300_000 + 301_000 * 2
 
-    run(main())
+    run_virtual(main())
 
 
 # Looking.
@@ -226,7 +227,7 @@ def test_users_and_runs_are_told_as_they_are() -> None:
             assert [info.message_id for info in site.endpoint.runs("u1")] == ["b"]
             assert site.endpoint.users()["u1"]["sessions"] == 0
 
-    run(main())
+    run_virtual(main())
 
 
 def test_what_is_handed_out_is_a_copy() -> None:
@@ -251,7 +252,7 @@ def test_what_is_handed_out_is_a_copy() -> None:
             spoil(endpoint.users())
             assert (endpoint.stats(), endpoint.users(), endpoint.runs("u1")) == before
 
-    run(main())
+    run_virtual(main())
 
 
 # Forgetting.
@@ -284,7 +285,7 @@ def test_a_user_that_is_forgotten_has_no_sessions_no_runs_and_no_past() -> None:
             await asyncio.sleep(5)
             assert await other.heard() == "theirs started, theirs completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_log_that_cannot_forget_now_may_be_asked_again() -> None:
@@ -300,7 +301,7 @@ def test_a_log_that_cannot_forget_now_may_be_asked_again() -> None:
             await site.endpoint.forget("u1")
             assert log.calls["forget"] == 2
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("user_id", ["", "x" * 129, None, 5, "a\nb"])
@@ -310,7 +311,7 @@ def test_a_user_that_cannot_be_is_a_configuration_error(user_id: Any) -> None:
             with pytest.raises(ConfigurationError, match="user_id"):
                 await site.endpoint.forget(user_id)
 
-    run(main())
+    run_virtual(main())
 
 
 # The tasks.
@@ -353,4 +354,4 @@ def test_each_task_bears_the_name_of_the_package_and_none_is_left_behind() -> No
         await asyncio.sleep(100)
         assert tasks_left() == []
 
-    run(main())
+    run_virtual(main())

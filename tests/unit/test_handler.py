@@ -19,7 +19,8 @@ from agent_messaging import (
     NativeDialect,
     Run,
 )
-from support import Recorder, chat, run, start_agent, user_message
+from agent_messaging.testing import RecordingTransport, run_virtual
+from support import chat, start_agent, user_message
 from support.clients import Client, ManualClock
 
 
@@ -332,23 +333,22 @@ def test_a_handler_that_is_called_directly_runs_in_its_callers_context() -> None
         assert client.payload("agent_completed")["result"] == "caller's"
         assert trace.get() == "agent's"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_what_an_agent_sets_in_its_context_does_not_reach_the_transport() -> None:
     trace: ContextVar[str] = ContextVar("trace", default="none")
     seen: set[str] = set()
 
-    class Watching(Recorder):
-        async def __call__(self, frame: str) -> None:
-            seen.add(trace.get())
-            await super().__call__(frame)
+    async def watching(frame: str) -> None:
+        seen.add(trace.get())
 
     async def agent(run: Run) -> None:
         trace.set("private")
         await run.thinking("a")
 
-    assert Client(AgentMessageHandler(agent), Watching()).say(chat())
+    handler = AgentMessageHandler(agent)
+    assert run_virtual(handler.handle_message("u1", watching, chat()))
     assert seen == {"none"}
 
 
@@ -374,8 +374,8 @@ def test_agent_and_websocket_can_be_given_by_position_and_the_rest_by_name() -> 
         inspect.Parameter.POSITIONAL_OR_KEYWORD
     }
     assert {parameter.kind for parameter in parameters[2:]} == {inspect.Parameter.KEYWORD_ONLY}
-    transport = Recorder()
-    assert run(AgentMessageHandler(echo, transport).handle_message("u1", None, chat()))
+    transport = RecordingTransport()
+    assert run_virtual(AgentMessageHandler(echo, transport).handle_message("u1", None, chat()))
     assert len(transport.frames) == 2
 
 

@@ -15,7 +15,8 @@ from agent_messaging import (
     ProcessingStats,
     Run,
 )
-from support import Recorder, chat, run, start_agent, user_message
+from agent_messaging.testing import RecordingTransport, run_virtual
+from support import chat, start_agent, user_message
 from support.clients import Client, ManualClock, steps
 
 ALL_KEYS = {
@@ -174,7 +175,7 @@ def test_a_cancelled_run_has_a_counter_of_its_own_and_is_no_error() -> None:
             "durations": {"count": 1, "total_ms": 0, "max_ms": 0},
         }
 
-    run(main())
+    run_virtual(main())
 
 
 def test_runs_in_flight_are_those_between_their_start_and_their_end() -> None:
@@ -189,13 +190,13 @@ def test_runs_in_flight_are_those_between_their_start_and_their_end() -> None:
             await asyncio.wait([task])
             assert handler.processing_stats["runs_in_flight"] == left
 
-    run(main())
+    run_virtual(main())
 
 
 def test_an_event_counts_when_the_transport_accepted_it_and_not_before() -> None:
     async def main() -> None:
         handler = AgentMessageHandler(golden)
-        client = Client(handler, Recorder(seconds=1))
+        client = Client(handler, RecordingTransport(seconds=1))
         task = client.start(chat("hang"))
         await asyncio.sleep(0.5)
         assert client.transport.sends == 1
@@ -206,13 +207,13 @@ def test_an_event_counts_when_the_transport_accepted_it_and_not_before() -> None
         task.cancel()
         await asyncio.wait([task])
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("fails_at", [1, 2, 3, 4, 5, 6, 7])
 def test_the_counts_are_those_of_the_transport_wherever_it_fails(fails_at: int) -> None:
     handler = AgentMessageHandler(golden)
-    client = Client(handler, Recorder(fails_at=fails_at))
+    client = Client(handler, RecordingTransport(fails_at=fails_at))
     client.say(chat("work"))
     live = handler.processing_stats
     assert {kind: count for kind, count in live["events_sent"].items() if count} == {

@@ -17,7 +17,8 @@ from agent_messaging import (
     TransportError,
     WebSocketLike,
 )
-from support import run, tasks_left
+from agent_messaging.testing import run_virtual
+from support import tasks_left
 from support.endpoints import Site, frame, now, settle, worker
 
 Work = Callable[[str, Session, Message], Awaitable[object]]
@@ -88,7 +89,7 @@ def test_it_is_given_the_session_to_answer_on() -> None:
                 "u7": {"sessions": 1, "runs_in_flight": 0, "runs_queued": 0}
             }
 
-    run(main())
+    run_virtual(main())
 
 
 def test_only_who_asked_is_answered() -> None:
@@ -98,7 +99,7 @@ def test_only_who_asked_is_answered() -> None:
             await client.send("report", {"name": "may"})
             assert await other.heard() == ""
 
-    run(main())
+    run_virtual(main())
 
 
 def test_it_finds_the_hosts_metadata_on_the_session() -> None:
@@ -118,7 +119,7 @@ def test_it_finds_the_hosts_metadata_on_the_session() -> None:
             await settle()
             assert found == [({"role": "admin"}, "u1", session.connection_id)]
 
-    run(main())
+    run_virtual(main())
 
 
 VARIABLE: ContextVar[str] = ContextVar("VARIABLE", default="nothing")
@@ -137,7 +138,7 @@ def test_it_runs_in_the_context_that_its_message_was_received_in() -> None:
             await client.send("report")
             assert found == ["the trace"]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_its_frames_go_between_those_of_runs_and_in_their_order() -> None:
@@ -159,7 +160,7 @@ def test_its_frames_go_between_those_of_runs_and_in_their_order() -> None:
                 "reported 2",
             ]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_send_has_succeeded_when_the_socket_has_taken_the_frame() -> None:
@@ -174,7 +175,7 @@ def test_a_send_has_succeeded_when_the_socket_has_taken_the_frame() -> None:
             await settle()
             assert reports.ended == ["returned"]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_receiving_waits_for_no_handler() -> None:
@@ -189,7 +190,7 @@ def test_receiving_waits_for_no_handler() -> None:
             await asyncio.sleep(10.0)
             assert await client.heard() == "reported u1 may"
 
-    run(main())
+    run_virtual(main())
 
 
 # What fails.
@@ -211,7 +212,7 @@ def test_one_that_fails_is_answered_and_logged_without_what_it_said(
             assert await client.heard() == "error agent_error"
             assert site.endpoint.users()["u1"]["sessions"] == 1
 
-    run(main())
+    run_virtual(main())
     first = caplog.records[0]
     assert first.levelname == "ERROR"
     assert first.getMessage().startswith("handler_failed handler=Reports error=ValueError raised_")
@@ -226,7 +227,7 @@ def test_one_whose_message_no_handler_takes_is_refused() -> None:
             assert await client.heard() == "error unsupported_type m1"
             assert reports.called == []
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_handler_alone_needs_no_router_and_is_asked_whether_it_handles_a_message() -> None:
@@ -238,7 +239,7 @@ def test_a_handler_alone_needs_no_router_and_is_asked_whether_it_handles_a_messa
             await client.chat("answer", "m1")
             assert await client.heard() == "reported u1 may, error unsupported_type m1"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_another_users_name_in_the_message_is_refused() -> None:
@@ -249,7 +250,7 @@ def test_another_users_name_in_the_message_is_refused() -> None:
             assert await client.heard() == "error identity_mismatch m1"
             assert reports.called == []
 
-    run(main())
+    run_virtual(main())
 
 
 # Places and limits.
@@ -274,7 +275,7 @@ def test_calls_take_places_among_the_runs() -> None:
             await client.send("report")
             assert "error" not in (await client.heard())
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("work", [answers, works])
@@ -297,7 +298,7 @@ def test_a_place_is_given_back_however_a_call_ends(work: Work) -> None:
             # Cancelled before its first step, it has run none of its code.
             assert len(reports.called) == 4
 
-    run(main())
+    run_virtual(main())
 
 
 def test_calls_are_frames_and_no_agent_messages() -> None:
@@ -311,7 +312,7 @@ def test_calls_are_frames_and_no_agent_messages() -> None:
                 "reported u1 0, reported u1 1, reported u1 2, error rate_limited m3"
             )
 
-    run(main())
+    run_virtual(main())
 
 
 # The end of a session.
@@ -344,7 +345,7 @@ def test_a_call_is_cancelled_when_its_session_ends(ends: str) -> None:
             expected = ["CancelledError"] if ends == "forget" else ["CancelledError", "returned"]
             assert sorted(reports.ended) == expected
 
-    run(main())
+    run_virtual(main())
 
 
 def test_what_it_sends_after_the_session_ended_is_refused() -> None:
@@ -369,7 +370,7 @@ def test_what_it_sends_after_the_session_ended_is_refused() -> None:
             assert refused == ["the session has ended"]
             assert "late" not in client.socket.frames
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("ends", ["close", "transport"])
@@ -397,7 +398,7 @@ def test_what_waits_for_the_socket_when_the_session_ends_is_refused(ends: str) -
                     await each
             assert tasks_left() == []
 
-    run(main())
+    run_virtual(main())
 
 
 def test_one_that_swallows_its_cancellation_holds_up_nobody() -> None:
@@ -420,7 +421,7 @@ def test_one_that_swallows_its_cancellation_holds_up_nobody() -> None:
             assert (await again.heard()).endswith("completed")
             done.set()
 
-    run(main())
+    run_virtual(main())
 
 
 # Draining.
@@ -439,7 +440,7 @@ def test_draining_refuses_new_calls_and_waits_for_those_there_are() -> None:
             assert reports.ended == ["returned"]
             assert await client.heard() == "reported u1 may"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_draining_cancels_the_calls_that_are_left() -> None:
@@ -453,7 +454,7 @@ def test_draining_cancels_the_calls_that_are_left() -> None:
             assert reports.ended == ["CancelledError"]
             assert client.ended() is None
 
-    run(main())
+    run_virtual(main())
 
 
 def test_draining_is_bounded_for_one_that_swallows_its_cancellation() -> None:
@@ -473,7 +474,7 @@ def test_draining_is_bounded_for_one_that_swallows_its_cancellation() -> None:
             await asyncio.sleep(10.0)
             assert reports.ended == ["CancelledError"]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_leaving_waits_for_one_that_tidies_up() -> None:
@@ -490,7 +491,7 @@ def test_leaving_waits_for_one_that_tidies_up() -> None:
         assert reports.ended == ["CancelledError"]
         assert await client.heard() == "error shutting_down"
 
-    run(main())
+    run_virtual(main())
 
 
 # Streams.
@@ -506,7 +507,7 @@ def test_a_stream_of_a_call_ends_when_the_call_has_ended() -> None:
             assert stream.end is not None
             assert stream.end.reason == "completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_stream_that_is_dropped_cancels_its_call() -> None:
@@ -518,7 +519,7 @@ def test_a_stream_that_is_dropped_cancels_its_call() -> None:
             await settle()
             assert reports.ended == ["CancelledError"]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_stream_of_a_call_that_fails_says_so_and_ends() -> None:
@@ -531,4 +532,4 @@ def test_a_stream_of_a_call_that_fails_says_so_and_ends() -> None:
             chunks = [chunk async for chunk in stream]
             assert b'"agent_error"' in chunks[-1]
 
-    run(main())
+    run_virtual(main())

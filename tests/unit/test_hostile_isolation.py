@@ -12,7 +12,8 @@ from typing import Final
 import pytest
 
 from agent_messaging import AgentMessageHandler, Endpoint, Lease, Limits, Run, ThreadPolicy
-from support import Json, decoded, run
+from agent_messaging.testing import run_virtual
+from support import Json, decoded
 from support.endpoints import VIRTUAL, Socket, frame, settle
 from support.recording_log import Call, RecordingLog
 
@@ -79,7 +80,7 @@ async def _world(attack: tuple[str, ...], policy: ThreadPolicy, *, has_runs: boo
 
 
 def world(attack: tuple[str, ...], policy: ThreadPolicy = "queue", *, has_runs: bool) -> World:
-    return run(_world(attack, policy, has_runs=has_runs))
+    return run_virtual(_world(attack, policy, has_runs=has_runs))
 
 
 def stop(**payload: object) -> str:
@@ -215,7 +216,7 @@ def test_users_whose_names_look_alike_share_nothing(
             await asyncio.sleep(10.0)
         return decoded(one.frames), decoded(other.frames)
 
-    frames, answers = run(main())
+    frames, answers = run_virtual(main())
     assert [sent["type"] for sent in frames][-2:] == ["agent_completed", "error_message"]
     assert [sent["payload"] for sent in answers[1:4]] == [
         {"runs": []},
@@ -240,4 +241,4 @@ def test_one_users_flood_takes_nothing_of_anothers_tokens() -> None:
             assert "rate_limited" in codes
         return decoded(other.frames)
 
-    assert "agent_completed" in [sent["type"] for sent in run(main())]
+    assert "agent_completed" in [sent["type"] for sent in run_virtual(main())]

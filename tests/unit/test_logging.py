@@ -15,7 +15,8 @@ from agent_messaging import (
     Run,
     RunFinished,
 )
-from support import Recorder, chat, run
+from agent_messaging.testing import RecordingTransport, run_virtual
+from support import chat
 from support.clients import Client, ManualClock, steps
 
 SECRET = "hunter2"
@@ -31,11 +32,6 @@ EVENTS = {
     "hook_failed": {logging.ERROR},
     "hook_error": {logging.DEBUG},
 }
-
-
-class FailingSocket(Recorder):
-    async def __call__(self, frame: str) -> None:
-        raise ConnectionError(SECRET)
 
 
 async def agent(run: Run) -> object:
@@ -72,8 +68,9 @@ async def conversation() -> list[object]:
     outcomes.append(await client.send(Message(type="chat", payload={"text": [SECRET]})))
     outcomes.append(await client.send(chat(SECRET, user_id=SECRET)))
     outcomes.append(await router.handle_frame("user-1", client.transport, f'"{SECRET}'))
-    outcomes.append(await Client(router, FailingSocket()).send(chat(SECRET)))
-    outcomes.append(await Client(handler, Recorder(hangs_at=1)).send(chat(SECRET)))
+    failing = RecordingTransport(fails_at=1, error=ConnectionError(SECRET))
+    outcomes.append(await Client(router, failing).send(chat(SECRET)))
+    outcomes.append(await Client(handler, RecordingTransport(hangs_at=1)).send(chat(SECRET)))
     task = client.start(chat(f"hang {SECRET}"))
     await steps()
     task.cancel()
@@ -98,7 +95,7 @@ def event(record: logging.LogRecord) -> str:
 
 def records_of(caplog: pytest.LogCaptureFixture, level: int) -> list[logging.LogRecord]:
     with caplog.at_level(level, "agent_messaging"):
-        assert run(conversation()) == OUTCOMES
+        assert run_virtual(conversation()) == OUTCOMES
     return [each for each in caplog.records if each.name.startswith("agent_messaging")]
 
 
@@ -236,7 +233,7 @@ def test_broken_logging_never_fails_a_message(
 ) -> None:
     repair = breakage(logger)
     try:
-        outcomes = run(conversation())
+        outcomes = run_virtual(conversation())
     finally:
         repair()
     assert outcomes == OUTCOMES

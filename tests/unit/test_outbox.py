@@ -16,7 +16,8 @@ from agent_messaging import (
     TransportError,
 )
 from agent_messaging._outbox import Outbox
-from support import Recorder, chat, decoded, run, tasks_left
+from agent_messaging.testing import RecordingTransport, run_virtual
+from support import chat, decoded, tasks_left
 from support.posting import CHUNK, Gate, Receipts, outbox_to, steps
 
 # Order.
@@ -25,7 +26,7 @@ from support.posting import CHUNK, Gate, Receipts, outbox_to, steps
 @pytest.mark.parametrize("yields", [0, 1, 3])
 def test_frames_go_out_in_the_order_of_their_posts(yields: int) -> None:
     async def main() -> None:
-        transport, receipts = Recorder(yields=yields), Receipts()
+        transport, receipts = RecordingTransport(turns=yields), Receipts()
         outbox = outbox_to(transport)
 
         async def post(first: int) -> None:
@@ -40,7 +41,7 @@ def test_frames_go_out_in_the_order_of_their_posts(yields: int) -> None:
         assert transport.frames == posted
         assert receipts.all == [True] * 15
 
-    run(main())
+    run_virtual(main())
 
 
 def test_each_send_begins_and_ends_in_one_task_that_is_no_posters() -> None:
@@ -62,7 +63,7 @@ def test_each_send_begins_and_ends_in_one_task_that_is_no_posters() -> None:
             assert begun is not asyncio.current_task()
         assert len(tasks) == 6
 
-    run(main())
+    run_virtual(main())
 
 
 def test_the_cancellation_of_a_poster_cuts_no_send() -> None:
@@ -83,12 +84,12 @@ def test_the_cancellation_of_a_poster_cuts_no_send() -> None:
         await outbox.settle(1.0)
         assert gate.frames == ["1", "2"]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_writer_is_there_only_while_frames_wait() -> None:
     async def main() -> None:
-        outbox = outbox_to(Recorder())
+        outbox = outbox_to(RecordingTransport())
         assert tasks_left() == []
         outbox.post("frame", CHUNK, Receipts())
         assert len(tasks_left()) == 1
@@ -96,7 +97,7 @@ def test_a_writer_is_there_only_while_frames_wait() -> None:
         await steps(2)
         assert tasks_left() == []
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_post_between_the_last_send_and_the_writers_end_goes_out() -> None:
@@ -115,7 +116,7 @@ def test_a_post_between_the_last_send_and_the_writers_end_goes_out() -> None:
         await steps()
         assert frames == ["first", "again", "again"]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_what_a_run_sets_in_its_context_does_not_reach_the_writer() -> None:
@@ -133,7 +134,7 @@ def test_what_a_run_sets_in_its_context_does_not_reach_the_writer() -> None:
         await outbox.settle(1.0)
         assert seen == ["of the connection"]
 
-    run(main())
+    run_virtual(main())
 
 
 # Backpressure.
@@ -141,7 +142,7 @@ def test_what_a_run_sets_in_its_context_does_not_reach_the_writer() -> None:
 
 def test_awaiting_takes_no_step_of_the_loop_while_there_is_room() -> None:
     async def main() -> None:
-        transport = Recorder()
+        transport = RecordingTransport()
         outbox = outbox_to(transport, outbox_frames=3)
         for _ in range(3):
             await outbox.post("frame", CHUNK, Receipts())
@@ -149,7 +150,7 @@ def test_awaiting_takes_no_step_of_the_loop_while_there_is_room() -> None:
         await outbox.post("one too many", CHUNK, Receipts())
         assert transport.sends > 0
 
-    run(main())
+    run_virtual(main())
 
 
 def test_awaiting_waits_until_there_is_room_and_no_longer() -> None:
@@ -175,7 +176,7 @@ def test_awaiting_waits_until_there_is_room_and_no_longer() -> None:
         gate.open(2)
         await poster
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_poster_that_is_cancelled_while_it_waits_for_room_leaves_the_others_waiting() -> None:
@@ -196,7 +197,7 @@ def test_a_poster_that_is_cancelled_while_it_waits_for_room_leaves_the_others_wa
         await outbox.settle(1.0)
         assert gate.frames == ["0", "1", "2"]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_events_that_nobody_awaited_are_refused_beyond_the_overrun() -> None:
@@ -214,7 +215,7 @@ def test_events_that_nobody_awaited_are_refused_beyond_the_overrun() -> None:
         gate.open(2)
         await outbox.settle(1.0)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_an_outbox_says_without_a_call_whether_there_is_anything_to_check() -> None:
@@ -231,7 +232,7 @@ def test_an_outbox_says_without_a_call_whether_there_is_anything_to_check() -> N
         seen.append(outbox.is_blocked)
         assert seen == [False, True, False]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_run_goes_on_after_its_outbox_was_full() -> None:
@@ -247,8 +248,10 @@ def test_a_run_goes_on_after_its_outbox_was_full() -> None:
         return str(emitted)
 
     limits = Limits(outbox_frames=2, outbox_overrun=4)
-    transport = Recorder(yields=2)
-    assert run(AgentMessageHandler(agent, limits=limits).handle_message("u1", transport, chat()))
+    transport = RecordingTransport(turns=2)
+    assert run_virtual(
+        AgentMessageHandler(agent, limits=limits).handle_message("u1", transport, chat())
+    )
     *events, end = decoded(transport.frames)
     # The start took one of the four places.
     assert [event["type"] for event in events] == [
@@ -279,7 +282,7 @@ def test_a_long_stream_at_the_pace_of_its_reader_leaves_nothing_behind() -> None
 
     async def main() -> None:
         asyncio.get_running_loop().set_task_factory(watched)
-        outbox = outbox_to(Recorder(yields=1), outbox_frames=2)
+        outbox = outbox_to(RecordingTransport(turns=1), outbox_frames=2)
         for _ in range(100):
             await outbox.post("frame", CHUNK, Receipts())
             outbox.users += 1
@@ -287,7 +290,7 @@ def test_a_long_stream_at_the_pace_of_its_reader_leaves_nothing_behind() -> None
         await outbox.settle(1.0)
 
     WatchedTask.watchers = 0
-    run(main())
+    run_virtual(main())
     assert WatchedTask.watchers < 10
 
 
@@ -300,7 +303,7 @@ def test_after_a_failed_send_every_frame_gets_a_negative_receipt(
     fails_at: int, yields: int
 ) -> None:
     async def main() -> None:
-        transport, receipts = Recorder(yields=yields, fails_at=fails_at), Receipts()
+        transport, receipts = RecordingTransport(turns=yields, fails_at=fails_at), Receipts()
         outbox = outbox_to(transport)
         for number in range(1, 5):
             await outbox.post(str(number), CHUNK, receipts)
@@ -313,12 +316,12 @@ def test_after_a_failed_send_every_frame_gets_a_negative_receipt(
         assert transport.frames == [str(number) for number in range(1, fails_at)]
         assert receipts.all == [True] * accepted + [False] * (5 - accepted)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_what_failed_is_the_cause_of_each_later_transport_error() -> None:
     async def main() -> None:
-        outbox = outbox_to(Recorder(fails_at=1))
+        outbox = outbox_to(RecordingTransport(fails_at=1))
         outbox.check()
         outbox.post("frame", CHUNK, Receipts())
         await outbox.settle(1.0)
@@ -327,20 +330,20 @@ def test_what_failed_is_the_cause_of_each_later_transport_error() -> None:
                 outbox.check()
             assert isinstance(caught.value.__cause__, ConnectionError)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_failure_is_logged_without_the_words_of_its_exception(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def main() -> None:
-        outbox = outbox_to(Recorder(fails_at=1))
+        outbox = outbox_to(RecordingTransport(fails_at=1))
         for _ in range(2):
             outbox.post("frame", CHUNK, Receipts())
         await outbox.settle(1.0)
 
     with caplog.at_level(logging.INFO, logger="agent_messaging"):
-        run(main())
+        run_virtual(main())
     [record] = caplog.records
     assert record.getMessage().startswith("transport_failed error=ConnectionError ")
     assert record.getMessage().endswith(" undelivered=2")
@@ -350,7 +353,7 @@ def test_a_failure_is_logged_without_the_words_of_its_exception(
 
 def test_a_failure_wakes_every_task_that_waits() -> None:
     async def main() -> None:
-        outbox = outbox_to(Recorder(seconds=1.0, fails_at=1), outbox_frames=1)
+        outbox = outbox_to(RecordingTransport(seconds=1.0, fails_at=1), outbox_frames=1)
 
         async def post() -> None:
             await outbox.post("frame", CHUNK, Receipts())
@@ -361,7 +364,7 @@ def test_a_failure_wakes_every_task_that_waits() -> None:
             waiting.create_task(outbox.settle(60.0))
         assert asyncio.get_running_loop().time() == 1.0
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_send_that_returns_nothing_to_await_has_failed() -> None:
@@ -374,7 +377,7 @@ def test_a_send_that_returns_nothing_to_await_has_failed() -> None:
         assert receipts.all == [False]
         assert outbox.failed
 
-    run(main())
+    run_virtual(main())
 
 
 class Hangup(BaseException):
@@ -394,15 +397,15 @@ def test_whatever_a_send_raises_is_a_failure(error: type[BaseException]) -> None
         with pytest.raises(TransportError):
             outbox.check()
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_frame_that_is_posted_to_a_closed_loop_goes_nowhere() -> None:
     async def make() -> Outbox:
         return outbox_to(transport)
 
-    transport, receipts = Recorder(), Receipts()
-    outbox = run(make())
+    transport, receipts = RecordingTransport(), Receipts()
+    outbox = run_virtual(make())
     outbox.post("frame", CHUNK, receipts)
     assert receipts.all == [False]
     assert transport.sends == 0

@@ -7,7 +7,8 @@ import pytest
 
 from agent_messaging import Limits
 from agent_messaging._outbox import Outbox, OutboxPool
-from support import Recorder, run, tasks_left
+from agent_messaging.testing import RecordingTransport, run_virtual
+from support import tasks_left
 from support.posting import CHUNK, Gate, Receipts, outbox_to, steps
 
 
@@ -49,7 +50,7 @@ def test_nothing_to_send_is_nothing_to_wait_for() -> None:
     async def main() -> None:
         assert await outbox_to(Gate()).settle(60.0) is None
 
-    run(main())
+    run_virtual(main())
 
 
 def test_the_wait_for_a_hanging_send_is_bounded_and_the_sending_goes_on(
@@ -67,7 +68,7 @@ def test_the_wait_for_a_hanging_send_is_bounded_and_the_sending_goes_on(
         await outbox.settle(5.0)
         assert receipts.all == [True, True]
 
-    run(main())
+    run_virtual(main())
     [record] = caplog.records
     assert record.getMessage() == "outbox_unsettled frames=2"
 
@@ -86,7 +87,7 @@ def test_the_wait_is_for_what_was_posted_so_far() -> None:
         gate.open()
         await outbox.settle(1.0)
 
-    run(main())
+    run_virtual(main())
 
 
 # Cancelled while settling.
@@ -109,7 +110,7 @@ def test_one_cancellation_is_given_back_once_all_is_sent(steps_before: int) -> N
         assert cancelled.args == ("stop",)
         assert gate.frames == ["frame"]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_one_cancellation_does_not_lift_the_bound() -> None:
@@ -121,7 +122,7 @@ def test_one_cancellation_does_not_lift_the_bound() -> None:
         assert isinstance(await settling, asyncio.CancelledError)
         assert now() == 5.0
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("steps_before", [0, 1, 10])
@@ -144,7 +145,7 @@ def test_a_second_cancellation_ends_the_waiting_and_not_the_sending(steps_before
         await outbox.settle(1.0)
         assert receipts.all == [True]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_wait_that_was_given_up_disturbs_no_other() -> None:
@@ -163,7 +164,7 @@ def test_a_wait_that_was_given_up_disturbs_no_other() -> None:
         assert await settling is None
         assert gate.frames == ["1", "2"]
 
-    run(main())
+    run_virtual(main())
 
 
 # The writer is cancelled, as by a host that cancels every task of its loop.
@@ -172,7 +173,7 @@ def test_a_wait_that_was_given_up_disturbs_no_other() -> None:
 @pytest.mark.parametrize("steps_before", [0, 1, 5])
 def test_a_cancelled_writer_is_a_failed_transport(steps_before: int) -> None:
     async def main() -> None:
-        transport, receipts = Recorder(hangs_at=1), Receipts()
+        transport, receipts = RecordingTransport(hangs_at=1), Receipts()
         outbox = outbox_to(transport)
         for _ in range(3):
             outbox.post("frame", CHUNK, receipts)
@@ -189,7 +190,7 @@ def test_a_cancelled_writer_is_a_failed_transport(steps_before: int) -> None:
         assert tasks_left() == []
         assert now() == 0.0
 
-    run(main())
+    run_virtual(main())
 
 
 # The close.
@@ -197,7 +198,7 @@ def test_a_cancelled_writer_is_a_failed_transport(steps_before: int) -> None:
 
 def test_closing_an_idle_outbox_does_nothing_and_it_stays_usable() -> None:
     async def main() -> None:
-        transport, receipts = Recorder(), Receipts()
+        transport, receipts = RecordingTransport(), Receipts()
         outbox = outbox_to(transport)
         await outbox.aclose(5.0)
         await outbox.aclose(5.0)
@@ -206,13 +207,13 @@ def test_closing_an_idle_outbox_does_nothing_and_it_stays_usable() -> None:
         assert receipts.all == [True]
         assert now() == 0.0
 
-    run(main())
+    run_virtual(main())
 
 
 def test_closing_waits_for_what_is_left() -> None:
     async def main() -> None:
         receipts = Receipts()
-        outbox = outbox_to(Recorder(seconds=1.0))
+        outbox = outbox_to(RecordingTransport(seconds=1.0))
         for _ in range(3):
             outbox.post("frame", CHUNK, receipts)
         await outbox.aclose(5.0)
@@ -221,13 +222,13 @@ def test_closing_waits_for_what_is_left() -> None:
         await steps()
         assert tasks_left() == []
 
-    run(main())
+    run_virtual(main())
 
 
 def test_closing_gives_up_what_is_still_unsent() -> None:
     async def main() -> None:
         receipts = Receipts()
-        outbox = outbox_to(Recorder(hangs_at=2))
+        outbox = outbox_to(RecordingTransport(hangs_at=2))
         for _ in range(3):
             outbox.post("frame", CHUNK, receipts)
         await outbox.aclose(5.0)
@@ -236,12 +237,12 @@ def test_closing_gives_up_what_is_still_unsent() -> None:
         assert outbox.failed
         assert tasks_left() == []
 
-    run(main())
+    run_virtual(main())
 
 
 def test_closing_cuts_nothing_that_was_posted_meanwhile_and_goes_out_in_time() -> None:
     async def main() -> None:
-        transport, receipts = Recorder(seconds=1.0), Receipts()
+        transport, receipts = RecordingTransport(seconds=1.0), Receipts()
         outbox = outbox_to(transport)
         outbox.post("1", CHUNK, receipts)
         closing = await begun(outbox.aclose(5.0))
@@ -251,7 +252,7 @@ def test_closing_cuts_nothing_that_was_posted_meanwhile_and_goes_out_in_time() -
         assert receipts.all == [True, True]
         assert not outbox.failed
 
-    run(main())
+    run_virtual(main())
 
 
 def test_closing_does_not_hang_on_a_send_that_swallows_its_cancellation() -> None:
@@ -263,7 +264,7 @@ def test_closing_does_not_hang_on_a_send_that_swallows_its_cancellation() -> Non
         [writer] = tasks_left()
         assert not writer.done()
 
-    run(main())
+    run_virtual(main())
 
 
 def test_closing_waits_for_a_send_that_returns_when_it_is_cancelled() -> None:
@@ -275,13 +276,13 @@ def test_closing_waits_for_a_send_that_returns_when_it_is_cancelled() -> None:
         assert now() == 5.0
         assert (transport.frames, receipts.all) == (["frame"], [True])
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_cancellation_during_the_close_is_raised_after_it() -> None:
     async def main() -> None:
         receipts = Receipts()
-        outbox = outbox_to(Recorder(seconds=1.0))
+        outbox = outbox_to(RecordingTransport(seconds=1.0))
         outbox.post("frame", CHUNK, receipts)
         closing = await begun(outbox.aclose(5.0))
         closing.cancel()
@@ -290,7 +291,7 @@ def test_a_cancellation_during_the_close_is_raised_after_it() -> None:
         assert now() == 1.0
         assert receipts.all == [True]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_second_cancellation_during_the_close_ends_it() -> None:
@@ -305,13 +306,13 @@ def test_a_second_cancellation_during_the_close_ends_it() -> None:
             await closing
         assert now() == 0.0
 
-    run(main())
+    run_virtual(main())
 
 
 # The close of a pool.
 
 
-def held(pool: OutboxPool, websocket: Recorder, receipts: Receipts) -> Outbox:
+def held(pool: OutboxPool, websocket: RecordingTransport, receipts: Receipts) -> Outbox:
     """An outbox with one frame that nobody holds any more."""
     outbox = pool.acquire(websocket)
     outbox.post("frame", CHUNK, receipts)
@@ -323,8 +324,8 @@ def test_closing_a_pool_waits_for_all_its_connections_at_once() -> None:
     async def main() -> None:
         pool, receipts = OutboxPool(Limits()), Receipts()
         for seconds in (1.0, 3.0, 2.0):
-            held(pool, Recorder(seconds=seconds), receipts)
-        held(pool, Recorder(hangs_at=1), receipts)
+            held(pool, RecordingTransport(seconds=seconds), receipts)
+        held(pool, RecordingTransport(hangs_at=1), receipts)
         await pool.aclose(4.0)
         assert now() == 4.0
         assert receipts.all == [True, True, True, False]
@@ -332,13 +333,13 @@ def test_closing_a_pool_waits_for_all_its_connections_at_once() -> None:
         await pool.aclose(4.0)
         assert now() == 4.0
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_cancelled_close_of_a_pool_is_raised_after_it() -> None:
     async def main() -> None:
         pool, receipts = OutboxPool(Limits()), Receipts()
-        held(pool, Recorder(seconds=1.0), receipts)
+        held(pool, RecordingTransport(seconds=1.0), receipts)
         closing = await begun(pool.aclose(5.0))
         closing.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -346,17 +347,17 @@ def test_a_cancelled_close_of_a_pool_is_raised_after_it() -> None:
         assert receipts.all == [True]
         assert now() == 1.0
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_pool_is_usable_after_its_close() -> None:
     async def main() -> None:
         pool, receipts = OutboxPool(Limits()), Receipts()
-        websocket = Recorder()
+        websocket = RecordingTransport()
         held(pool, websocket, receipts)
         await pool.aclose(5.0)
         held(pool, websocket, receipts)
         await pool.aclose(5.0)
         assert receipts.all == [True, True]
 
-    run(main())
+    run_virtual(main())

@@ -16,7 +16,8 @@ from agent_messaging import (
     Run,
     ToolCompleted,
 )
-from support import Recorder, chat
+from agent_messaging.testing import RecordingTransport
+from support import chat
 from support.clients import Client, ManualClock
 
 AgentBody = Callable[[Run], Awaitable[object]]
@@ -334,7 +335,7 @@ def test_entering_and_leaving_a_block_waits_while_the_outbox_is_full() -> None:
         waiting.append(run.report.undelivered)
 
     limits = Limits(outbox_frames=2)
-    client = Client(AgentMessageHandler(agent, limits=limits), Recorder(seconds=0.1))
+    client = Client(AgentMessageHandler(agent, limits=limits), RecordingTransport(seconds=0.1))
     assert client.say(chat())
     assert max(waiting) == 2
 

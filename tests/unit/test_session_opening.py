@@ -7,7 +7,7 @@ from typing import Any, Final
 import pytest
 
 from agent_messaging import ConfigurationError, Endpoint, SessionEnd, TransportError
-from support import run
+from agent_messaging.testing import run_virtual
 from support.endpoints import Connection, Site, Socket, frame, now, settle
 
 OWN: Final = '{"type": "own", "payload": {}}'
@@ -80,7 +80,7 @@ def test_the_host_is_told_at_most_once_of_an_end_and_never_of_its_own(
         assert client.ended() == reason
         assert client.socket.closed == told
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("fault", ["raises", "hangs"])
@@ -103,7 +103,7 @@ def test_a_callback_that_fails_hurts_nobody(fault: str) -> None:
         assert calls == ["disconnected"]
         assert now() == pytest.approx(5 if fault == "hangs" else 0, abs=0.1)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_without_a_callback_the_host_asks_for_the_end() -> None:
@@ -116,7 +116,7 @@ def test_without_a_callback_the_host_asks_for_the_end() -> None:
             assert ends == [None, SessionEnd(reason="disconnected")]
             await session.close()
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_session_says_whose_it_is_and_greets_with_its_name() -> None:
@@ -145,7 +145,7 @@ def test_a_session_says_whose_it_is_and_greets_with_its_name() -> None:
                 await client.send("connect")
             assert len(client.frames) == 3
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_close_waits_for_nothing_that_was_not_sent() -> None:
@@ -160,7 +160,7 @@ def test_a_close_waits_for_nothing_that_was_not_sent() -> None:
             client.socket.read_on()
             assert await client.heard() == ""
 
-    run(main())
+    run_virtual(main())
 
 
 # An endpoint that cannot be used so.
@@ -190,7 +190,7 @@ def test_an_endpoint_is_to_be_entered_once() -> None:
         with pytest.raises(ConfigurationError, match="entered once"):
             await endpoint.__aenter__()
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("websocket", [None, object(), "socket", 5])
@@ -208,7 +208,7 @@ def test_what_is_no_socket_or_no_user_is_a_configuration_error(
                     await call()
             assert site.endpoint.stats()["sessions_opened"] == 0
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_handler_of_the_hosts_that_sends_after_the_end_is_told_that_it_has_ended() -> None:
@@ -228,4 +228,4 @@ def test_a_handler_of_the_hosts_that_sends_after_the_end_is_told_that_it_has_end
                 await client.session("never")
             sending.cancel()
 
-    run(main())
+    run_virtual(main())

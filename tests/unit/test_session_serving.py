@@ -7,7 +7,8 @@ from typing import Any, Final
 import pytest
 
 from agent_messaging import ErrorCode, Limits, RemoteError, SessionEnd, SessionEndReason
-from support import run, tasks_left
+from agent_messaging.testing import run_virtual
+from support import tasks_left
 from support.endpoints import Site, Socket, frame, now, settle
 
 CHAT: Final = frame("chat", {"text": "work 50"}, message_id="m", thread_id="t")
@@ -52,7 +53,7 @@ def test_frames_are_served_until_there_are_no_more_and_the_run_is_left() -> None
             await settle()
             assert await site.history("m") == "m started at 0, m cancelled disconnected at 0"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_bytes_are_frames_too() -> None:
@@ -67,7 +68,7 @@ def test_bytes_are_frames_too() -> None:
             await serving(site, frames(), socket)
             assert [each.count("pong") for each in socket.frames] == [0, 1, 1, 1]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_what_the_frames_raise_is_a_disconnect_and_is_kept() -> None:
@@ -77,7 +78,7 @@ def test_what_the_frames_raise_is_a_disconnect_and_is_kept() -> None:
             end = await serving(site, Frames(CHAT, then=error), Socket())
             assert end == SessionEnd(reason="disconnected", error=error)
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("raises", [False, True])
@@ -101,7 +102,7 @@ def test_a_generator_of_frames_is_closed_and_what_it_raises_then_is_no_more_than
             assert end.reason == "disconnected"
             assert closed == [pytest.approx(0, abs=0.1)]
 
-    run(main())
+    run_virtual(main())
 
 
 ENDS: Final[dict[str, tuple[SessionEndReason, Callable[[Site, Socket], Awaitable[None]]]]] = {}
@@ -154,7 +155,7 @@ def test_a_session_that_the_library_ends_is_served_no_more_though_its_client_is_
             assert (ended.error is socket.error) is True
             assert [task for task in tasks_left() if "close" in task.get_name()] == []
 
-    run(main())
+    run_virtual(main())
 
 
 def test_an_idle_client_is_served_no_more() -> None:
@@ -163,7 +164,7 @@ def test_an_idle_client_is_served_no_more() -> None:
             end = await serving(site, Frames(frame("ping"), waits=True), Socket())
             assert (end.reason, round(now(), 1)) == ("idle", 10)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_client_that_says_goodbye_is_served_no_more() -> None:
@@ -174,7 +175,7 @@ def test_a_client_that_says_goodbye_is_served_no_more() -> None:
             assert await serving(site, frames, socket) == SessionEnd(reason="disconnected")
             assert not any("pong" in each for each in socket.frames)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_host_that_cancels_the_serving_ends_the_session() -> None:
@@ -189,7 +190,7 @@ def test_a_host_that_cancels_the_serving_ends_the_session() -> None:
             await settle()
             assert await site.history("m") == "m started at 0, m cancelled disconnected at 2"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_cancellation_that_the_frames_swallow_is_an_end_of_the_frames() -> None:
@@ -207,7 +208,7 @@ def test_a_cancellation_that_the_frames_swallow_is_an_end_of_the_frames() -> Non
             await site.endpoint.forget("u1")
             assert await task == SessionEnd(reason="forgotten")
 
-    run(main())
+    run_virtual(main())
 
 
 def test_one_that_is_refused_hears_why_and_has_no_session() -> None:
@@ -223,7 +224,7 @@ def test_one_that_is_refused_hears_why_and_has_no_session() -> None:
             assert '"too_many_sessions"' in told
             assert site.endpoint.runs("u1") == ()
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("fault", ["stalled", "broken"])
@@ -238,4 +239,4 @@ def test_one_that_is_refused_on_a_bad_socket_is_refused_all_the_same(fault: str)
             assert end.reason == "refused"
             assert now() == pytest.approx(5 if fault == "stalled" else 0, abs=0.1)
 
-    run(main())
+    run_virtual(main())

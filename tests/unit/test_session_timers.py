@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from support import run
+from agent_messaging.testing import run_virtual
 from support.endpoints import Connection, Site, now
 
 
@@ -27,7 +27,7 @@ def test_a_silent_session_is_sent_a_heartbeat_each_time_that_it_was_silent_so_lo
             assert client.frames[1].keys() == {"type", "payload", "timestamp"}
             assert client.frames[1]["payload"] == {}
 
-    run(main())
+    run_virtual(main())
 
 
 def test_whatever_else_is_sent_puts_the_next_heartbeat_off() -> None:
@@ -41,7 +41,7 @@ def test_whatever_else_is_sent_puts_the_next_heartbeat_off() -> None:
             await client.send("ping")
             assert await heartbeats(client, 21) == [29, 39]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_without_an_interval_there_is_no_heartbeat() -> None:
@@ -50,7 +50,7 @@ def test_without_an_interval_there_is_no_heartbeat() -> None:
             client = await site.connect()
             assert await heartbeats(client, 1000) == []
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_socket_that_is_stalled_gathers_no_heartbeats() -> None:
@@ -65,7 +65,7 @@ def test_a_socket_that_is_stalled_gathers_no_heartbeats() -> None:
             assert await client.heard() == "pong"
             assert await heartbeats(client, 3) == [21, 22, 23]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_session_that_has_ended_has_no_heartbeats() -> None:
@@ -77,7 +77,7 @@ def test_a_session_that_has_ended_has_no_heartbeats() -> None:
             await asyncio.sleep(10)
             assert client.socket.sends == sends
 
-    run(main())
+    run_virtual(main())
 
 
 # Idle sessions.
@@ -95,7 +95,7 @@ def test_a_session_of_which_nothing_is_heard_ends_as_idle_without_a_farewell() -
             assert await client.heard() == ""
             assert site.endpoint.users() == {}
 
-    run(main())
+    run_virtual(main())
 
 
 def test_any_frame_is_a_sign_of_life_and_a_heartbeat_is_none() -> None:
@@ -112,7 +112,7 @@ def test_any_frame_is_a_sign_of_life_and_a_heartbeat_is_none() -> None:
             await asyncio.sleep(0.2)
             assert client.ended() == "idle"
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("policy", ["cancel", "detach"])
@@ -128,7 +128,7 @@ def test_a_session_that_watches_a_run_is_not_idle(policy: str) -> None:
             await asyncio.sleep(10)
             assert client.ended() == "idle"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_without_a_bound_no_session_is_idle() -> None:
@@ -138,7 +138,7 @@ def test_without_a_bound_no_session_is_idle() -> None:
             await asyncio.sleep(1e6)
             assert client.ended() is None
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_session_that_has_ended_is_not_ended_as_idle() -> None:
@@ -151,4 +151,4 @@ def test_a_session_that_has_ended_is_not_ended_as_idle() -> None:
             assert client.socket.closed == []
             assert now() > 20
 
-    run(main())
+    run_virtual(main())
