@@ -67,7 +67,10 @@ class AsyncClient:
     Attributes:
         user_id: whose client it is.
         transport: its connection at this moment: have it hang or fail.
+        session: the endpoint's side of that.
     """
+
+    session: Session
 
     def __init__(
         self, conversation: "Conversation", user_id: str, metadata: Mapping[str, object]
@@ -76,7 +79,6 @@ class AsyncClient:
         self.transport: RecordingTransport = RecordingTransport()
         self._conversation = conversation
         self._metadata = metadata
-        self._session: Session | None = None
         self._frames: list[ReceivedFrame] = []
         #: Of the frames those that no wait has come upon yet, and the errors among them apart.
         self._unread: list[ReceivedFrame] = []
@@ -94,13 +96,6 @@ class AsyncClient:
     def runs(self) -> tuple[Transcript, ...]:
         """The runs that it saw something of, in the order in which it did."""
         return tuple(self._transcript(run_id) for run_id in self._runs)
-
-    @property
-    def session(self) -> Session:
-        """The endpoint's side of the connection."""
-        if self._session is None:
-            raise RuntimeError("the client is not connected")
-        return self._session
 
     # Out.
 
@@ -256,9 +251,8 @@ class AsyncClient:
 
     async def disconnect(self) -> None:
         """Be gone, as a browser whose tab is closed. Idempotent."""
-        if self._session is not None:
-            await self._session.close()
-            await _settle()
+        await self.session.close()
+        await _settle()
 
     async def reconnect(self) -> None:
         """Come back after `disconnect`, and resume the runs that had not ended."""
@@ -290,7 +284,7 @@ class AsyncClient:
             await transport.close(reason)
             self._changed.set()
 
-        self._session = await self._conversation.endpoint.open(
+        self.session = await self._conversation.endpoint.open(
             self.user_id, take, close=close, metadata=self._metadata
         )
         await _settle()

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from itertools import count
 from types import TracebackType
 from typing import Final, final
@@ -15,7 +16,7 @@ from agent_messaging.testing._agent import REAL_TIMEOUT, VIRTUAL_TIMEOUT
 from agent_messaging.testing._async_client import AsyncClient
 from agent_messaging.testing._client import Client
 from agent_messaging.testing._determinism import counted_ids, loop_clock
-from agent_messaging.testing._loop import VirtualTimeLoop
+from agent_messaging.testing._loop import VirtualTimeLoop, closing_runner
 from agent_messaging.testing._troubles import Troubles, UnexpectedError
 
 __all__ = ["AsyncConversation", "SyncConversation", "converse", "converse_async"]
@@ -166,14 +167,16 @@ class SyncConversation:
         make_loop: Callable[[], asyncio.AbstractEventLoop] | None,
     ) -> None:
         self._conversation = conversation
-        self._runner = asyncio.Runner(loop_factory=make_loop)
+        self._make_loop = make_loop
+        self._stack = ExitStack()
 
     def __enter__(self) -> Client:
-        try:
-            return Client(self._runner, self._runner.run(self._conversation.__aenter__()))
-        except BaseException:
-            self._runner.close()
-            raise
+        with ExitStack() as stack:
+            runner = stack.enter_context(closing_runner(self._make_loop))
+            client = Client(runner, runner.run(self._conversation.__aenter__()))
+            stack.push(partial(self._end, runner))
+            self._stack = stack.pop_all()
+        return client
 
     def __exit__(
         self,
@@ -181,5 +184,13 @@ class SyncConversation:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with self._runner:
-            self._runner.run(self._conversation.__aexit__(kind, error, trace))
+        self._stack.__exit__(kind, error, trace)
+
+    def _end(
+        self,
+        runner: asyncio.Runner,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        runner.run(self._conversation.__aexit__(kind, error, trace))

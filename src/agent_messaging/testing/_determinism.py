@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 
 from agent_messaging._emitter import Clock
@@ -18,13 +19,18 @@ def counted_ids(prefix: str = "id-") -> Callable[[], str]:
 def loop_clock(epoch: float = 0.0) -> Clock:
     """A clock for ``clock=`` that shows the running event loop's time.
 
-    In a `VirtualTimeLoop` it begins at 0 and goes on only while everything waits.
+    In a `VirtualTimeLoop` it begins at 0 and goes on only while everything waits. Outside of a loop
+    it stands still.
 
     Args:
         epoch: seconds by which what it shows as the wall's time is ahead.
     """
-    return Clock(wall=lambda: epoch + _now(), monotonic=_now)
+    shown = 0.0
 
+    def now() -> float:
+        nonlocal shown
+        with suppress(RuntimeError):  # as where a loop that is gone drops what ran in it
+            shown = asyncio.get_running_loop().time()
+        return shown
 
-def _now() -> float:
-    return asyncio.get_running_loop().time()
+    return Clock(wall=lambda: epoch + now(), monotonic=now)

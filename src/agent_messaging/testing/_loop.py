@@ -4,11 +4,12 @@ import asyncio
 import random
 import selectors
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Executor
+from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar, TypeVarTuple, cast, final
 
-__all__ = ["HangError", "VirtualTimeLoop", "run_virtual"]
+__all__ = ["HangError", "VirtualTimeLoop", "closing_runner", "run_virtual"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -101,7 +102,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._thread_done)
         return future
 
-    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ARG002 - as said
         """As every loop's; time stands still meanwhile, so that no ``timeout`` comes."""
         self._virtual.threads += 1
         try:
@@ -144,8 +145,26 @@ def run_virtual(coroutine: Coroutine[object, object, T], *, seed: int | None = N
         HangError: as the loop's.
         RuntimeError: an event loop is running in this thread.
     """
-    with asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(seed)) as runner:
+    with closing_runner(lambda: VirtualTimeLoop(seed)) as runner:
         return runner.run(coroutine)
+
+
+@contextmanager
+def closing_runner(
+    make_loop: Callable[[], asyncio.AbstractEventLoop] | None,
+) -> Generator[asyncio.Runner]:
+    """A runner, whose close hides nothing that was raised before it.
+
+    A task that will not end makes both a test and the close fail; the first is what to read.
+    """
+    runner = asyncio.Runner(loop_factory=make_loop)
+    try:
+        yield runner
+    except BaseException:
+        with suppress(HangError):
+            runner.close()
+        raise
+    runner.close()
 
 
 def _is_step(handle: asyncio.Handle) -> bool:
