@@ -200,11 +200,11 @@ def test_stopped_comes_behind_the_end_on_a_session_that_lags_and_holds_up_nothin
             await first.chat("tidy 1", "a", "t")
             slow = await site.connect(seconds=1.0)
             await slow.resume(thread_id="t")
-            slow.socket.stall()
+            slow.transport.hang()
             await slow.stop("a")
             await slow.send("ping")
             await asyncio.sleep(5)
-            slow.socket.read_on()
+            slow.transport.read_on()
             await asyncio.sleep(10)
             heard = await slow.heard()
             assert heard == (

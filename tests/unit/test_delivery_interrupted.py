@@ -27,14 +27,14 @@ def test_a_send_that_minds_no_cancellation_holds_up_a_close_for_a_bounded_time()
     async def main() -> None:
         async with Site() as site:
             client = await site.connect()
-            client.socket.swallows = 1000
-            client.socket.stall()
+            client.transport.swallows = 1000
+            client.transport.hang()
             await client.session.receive(frame("ping"))
             await settle()
             before = now()
             await client.session.close()
             assert now() - before == 10.0  # twice the final_send_timeout
-            client.socket.swallows = 0
+            client.transport.swallows = 0
             assert strangle("session") == 1
             await settle()
 
@@ -50,15 +50,15 @@ def test_a_writer_that_is_cancelled_by_a_stranger_ends_its_session(has_begun: bo
         async with Site() as site:
             client = await site.connect()
             await client.chat("work 5", "a")
-            client.socket.stall()
+            client.transport.hang()
             await client.session.receive(frame("ping"))
             if has_begun:
                 await settle()
             assert strangle("session") == 1
             await settle()
             assert client.ended() == "transport_failed"
-            assert client.socket.closed == ["transport_failed"]
-            assert client.socket.sends == (3 if has_begun else 2)
+            assert client.transport.closed == ["transport_failed"]
+            assert client.transport.sends == (3 if has_begun else 2)
 
     run_virtual(main())
 
@@ -91,13 +91,13 @@ def test_a_resume_whose_answer_is_never_sent_replays_nothing() -> None:
             past = await site.connect()
             await past.chat("say 3", "a", "t")
             client = await site.connect()
-            client.socket.stall()
+            client.transport.hang()
             await client.send("ping")
             await client.resume(thread_id="t")
             await client.close()
-            client.socket.read_on()
+            client.transport.read_on()
             assert await client.heard() == ""
-            assert client.socket.sends == 2
+            assert client.transport.sends == 2
 
     run_virtual(main())
 
@@ -108,13 +108,13 @@ def test_a_resume_whose_answer_is_sent_as_its_session_ends_replays_nothing() -> 
             past = await site.connect()
             await past.chat("say 3", "a", "t")
             client = await site.connect()
-            client.socket.stall()
+            client.transport.hang()
             await client.resume(thread_id="t")
             leaving = asyncio.create_task(
                 site.endpoint.__aexit__(None, None, None), name="an agent's own"
             )
             await asyncio.sleep(8)
-            client.socket.read_on()
+            client.transport.read_on()
             await leaving
             assert await client.heard() == "resumed a 1-5 completed, error shutting_down"
 
@@ -125,7 +125,7 @@ def test_a_frame_whose_receive_is_cancelled_as_it_waits_makes_room_for_others() 
     async def main() -> None:
         async with Site(limits=Limits(pending_replies=1)) as site:
             client = await site.connect()
-            client.socket.stall()
+            client.transport.hang()
             for _ in range(2):
                 await client.send("ping")
             for _ in range(2):
@@ -133,7 +133,7 @@ def test_a_frame_whose_receive_is_cancelled_as_it_waits_makes_room_for_others() 
                 await asyncio.sleep(1)
                 waiting.cancel()
                 await asyncio.wait([waiting])
-            client.socket.read_on()
+            client.transport.read_on()
             await client.send("ping", {"id": "last"})
             assert await client.heard() == "pong, pong, pong last"
 
@@ -202,7 +202,7 @@ def test_a_session_that_cannot_read_the_log_is_told_and_ends_and_its_runs_go_on(
             await asyncio.sleep(3)
             assert client.ended() == "log_unavailable"
             assert await client.heard() == "error log_unavailable"
-            assert client.socket.closed == ["log_unavailable"]
+            assert client.transport.closed == ["log_unavailable"]
             log.always("read", takes(0))
             back = await site.connect()
             await back.resume(after={"a": 0})
@@ -283,7 +283,7 @@ def test_many_events_at_once_of_another_workers_run_are_sent_one_by_one(policy: 
     async def main() -> None:
         async with Site(slow_consumers=policy) as site:
             await begin_elsewhere(site)
-            client = await site.connect(yields=3)
+            client = await site.connect(turns=3)
             await client.resume(thread_id="t")
             await emit_elsewhere(site, 2, 300)
             await settle()
@@ -299,13 +299,13 @@ def test_another_workers_run_cannot_be_made_to_wait(policy: str) -> None:
             await begin_elsewhere(site)
             client = await site.connect()
             await client.resume(thread_id="t")
-            client.socket.stall()
+            client.transport.hang()
             await emit_elsewhere(site, 2, 2)
             await settle()
             await emit_elsewhere(site, 3, 400)
             await settle()
             assert client.ended() == ("slow_consumer" if policy == "end" else None)
-            client.socket.read_on()
+            client.transport.read_on()
             await settle()
             assert seqs(client) == list(range(1, 3 if policy == "end" else 401))
 

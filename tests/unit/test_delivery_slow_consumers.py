@@ -58,7 +58,7 @@ async def stall_one_of_many(site: Site) -> tuple[Connection, list[Connection]]:
     await stalled.chat("1000", "m", "t")
     for each in lively:
         await each.resume(thread_id="t")
-    stalled.socket.stall()
+    stalled.transport.hang()
     return stalled, lively
 
 
@@ -69,7 +69,7 @@ def test_one_that_does_not_read_delays_nobody_else_at_all() -> None:
             await asyncio.sleep(60)
             for each in lively:
                 assert chunks(each) == numbers(1000)
-                live = list(zip(each.frames, each.socket.times, strict=True))[-900:]
+                live = list(zip(each.frames, each.transport.times, strict=True))[-900:]
                 assert all(frame["timestamp"] == round(at, 6) for frame, at in live)
 
     run_virtual(main())
@@ -86,12 +86,12 @@ def test_one_that_falls_behind_by_more_than_the_bound_is_ended_and_told_and_coun
             assert stalled.ended() == "slow_consumer"
             assert site.endpoint.stats()["slow_consumers"] == 1
             assert site.endpoint.users()["u1"]["sessions"] == 50
-            stalled.socket.read_on()
+            stalled.transport.read_on()
             await asyncio.sleep(1)
             # The event whose send was under way, and the farewell.
             assert len(chunks(stalled)) == read + 1
             assert stalled.frames[-1]["payload"]["code"] == "slow_consumer"
-            assert stalled.socket.closed == ["slow_consumer"]
+            assert stalled.transport.closed == ["slow_consumer"]
             assert not any(each.session.end for each in lively)
 
     run_virtual(main())
@@ -120,7 +120,7 @@ def test_one_that_does_not_read_holds_one_page_of_events_and_asks_for_no_more() 
             site.log = reads.log
             stalled = await site.connect()
             await stalled.chat("1000", "m", "t")
-            stalled.socket.stall()
+            stalled.transport.hang()
             await asyncio.sleep(0.1)
             reads.limits.clear()
             await asyncio.sleep(2)
@@ -142,7 +142,7 @@ def test_one_that_does_not_read_and_goes_on_asking_is_not_answered_without_bound
     async def main() -> None:
         async with Site(limits=Limits(pending_replies=8, frames_per_minute=None)) as site:
             client = await site.connect()
-            client.socket.stall()
+            client.transport.hang()
 
             async def ask() -> None:
                 for number in range(100):
@@ -154,7 +154,7 @@ def test_one_that_does_not_read_and_goes_on_asking_is_not_answered_without_bound
             await asyncio.sleep(20)
             # One is being sent.
             assert len(asked) == 9
-            client.socket.read_on()
+            client.transport.read_on()
             await asking
             assert await client.heard() == ", ".join(f"pong {number}" for number in range(100))
 
@@ -166,7 +166,7 @@ def test_a_frame_that_waits_to_be_received_is_let_go_when_its_session_ends(bound
     async def main() -> None:
         async with Site(limits=Limits(pending_replies=bound)) as site:
             client = await site.connect()
-            client.socket.stall()
+            client.transport.hang()
 
             async def ask() -> None:
                 for _ in range(20):
@@ -202,7 +202,7 @@ def test_the_runs_of_one_that_was_too_slow_have_a_grace(policy: OnDisconnect, hi
         async with Site(on_disconnect=policy) as site:
             client = await site.connect()
             await client.chat("work 100", "m")
-            client.socket.stall()
+            client.transport.hang()
             await client.send("ping")
             await asyncio.sleep(200)
             assert await site.history("m") == history
@@ -216,7 +216,7 @@ def test_the_grace_is_the_endpoints_and_whoever_comes_in_it_takes_the_runs_up() 
             slow = await site.connect()
             await slow.chat("work 100", "m", "t")
             await slow.chat("work 5", "waits", "t")
-            slow.socket.stall()
+            slow.transport.hang()
             await slow.send("ping")
             await asyncio.sleep(49)
             back = await site.connect()
@@ -236,7 +236,7 @@ def test_the_grace_holds_though_another_that_watches_leaves_in_it() -> None:
             slow, other = await site.connect(), await site.connect()
             await slow.chat("work 100", "m", "t")
             await other.resume(thread_id="t")
-            slow.socket.stall()
+            slow.transport.hang()
             await slow.send("ping")
             await asyncio.sleep(40)
             await other.close()
@@ -252,7 +252,7 @@ def test_the_grace_is_over_once_and_for_all() -> None:
             slow, other = await site.connect(), await site.connect()
             await slow.chat("work 100", "m", "t")
             await other.resume(thread_id="t")
-            slow.socket.stall()
+            slow.transport.hang()
             await slow.send("ping")
             await asyncio.sleep(70)
             await other.close()
@@ -287,11 +287,11 @@ def test_an_agent_waits_for_the_slowest_of_those_that_watch() -> None:
             await slow.chat("work 1", "first", "t")
             await slow.chat("say 1000", "m", "t")
             await prompt.resume(thread_id="t")
-            slow.socket.stall()
+            slow.transport.hang()
             await asyncio.sleep(50)
             assert chunks(slow) == []
             assert len(chunks(prompt)) == 255
-            slow.socket.read_on()
+            slow.transport.read_on()
             await asyncio.sleep(1)
             assert chunks(slow) == chunks(prompt) == numbers(1000)
 
@@ -304,7 +304,7 @@ def test_an_agent_that_waits_for_one_goes_on_when_that_one_is_gone(way: str) -> 
         async with Site(slow_consumers="wait", on_disconnect="detach") as site:
             slow, other = await site.connect(), await site.connect()
             await slow.chat("say 1000", "m")
-            slow.socket.stall()
+            slow.transport.hang()
             await slow.chat("say 1000", "n")
             await asyncio.sleep(20)
             if way == "it leaves":

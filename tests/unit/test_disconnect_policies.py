@@ -213,7 +213,7 @@ def test_a_message_that_is_accepted_when_its_session_is_gone_is_left_already(
 
 
 async def fail_to_send(client: Connection) -> None:
-    client.socket.error = ConnectionError("gone")
+    client.transport.fail()
     await client.send("ping")
 
 
@@ -259,11 +259,11 @@ def test_one_that_is_still_being_told_what_it_missed_watches() -> None:
         async with Site(on_disconnect="cancel") as site:
             first, second = await site.connect(), await site.connect()
             await first.chat("work 30", "old", "t")
-            second.socket.stall()
+            second.transport.hang()
             await second.resume(thread_id="t")
             await first.close()
             await asyncio.sleep(20)
-            second.socket.read_on()
+            second.transport.read_on()
             await asyncio.sleep(20)
             assert await second.heard() == "resumed old 1-1 running, old started, old completed"
 
@@ -292,7 +292,7 @@ def test_a_run_that_had_ended_is_reported_as_soon_as_nobody_watches() -> None:
         async with Site(on_disconnect="detach") as site:
             client = await site.connect()
             await client.chat("work 2", "old")
-            client.socket.stall()
+            client.transport.hang()
             await asyncio.sleep(3)
             assert site.finished == []
             await client.close()

@@ -21,9 +21,9 @@ from agent_messaging import (
     Run,
     grace,
 )
-from agent_messaging.testing import run_virtual
+from agent_messaging.testing import RecordingTransport, run_virtual
 from support import Json, decoded, tasks_left
-from support.endpoints import Site, Socket, frame, settle, worker
+from support.endpoints import Site, frame, settle, worker
 
 SECONDS: Final = (
     "cancel_grace",
@@ -116,8 +116,8 @@ def test_ids_times_limits_and_the_dialect_are_the_hosts() -> None:
             clock=clock,
             new_id=lambda: f"id-{next(numbers)}",
         ) as endpoint:
-            socket = Socket()
-            session = await endpoint.open("u1", socket.send)
+            socket = RecordingTransport()
+            session = await endpoint.open("u1", socket)
             await session.receive(frame("chat", {"text": "answer"}))
             await session.receive(frame("chat", {"text": "x" * 60}))
             await settle()
@@ -154,7 +154,7 @@ def test_a_log_of_the_hosts_is_used_also_while_it_counts_as_false() -> None:
     async def main() -> None:
         log = Countable()
         async with Endpoint(AgentMessageHandler(worker), log=cast("EventLog", log)) as endpoint:
-            session = await endpoint.open("u1", Socket().send)
+            session = await endpoint.open("u1", RecordingTransport())
             await session.receive(frame("chat", {"text": "answer"}, message_id="m"))
             await settle()
         assert await log.inner.find_claim("u1", "m") is not None
@@ -175,7 +175,7 @@ def test_a_run_knows_its_connection_and_what_the_host_said_of_it_and_no_socket()
 
     async def main() -> None:
         async with Site(agent) as site:
-            session = await site.endpoint.open("u1", Socket().send, metadata=metadata)
+            session = await site.endpoint.open("u1", RecordingTransport(), metadata=metadata)
             await session.receive(frame("chat", {"text": "x"}, message_id="a"))
             other = await site.connect()
             await other.chat("x", "b")

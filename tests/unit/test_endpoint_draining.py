@@ -16,9 +16,9 @@ from agent_messaging import (
     SessionEnd,
     WebSocketLike,
 )
-from agent_messaging.testing import run_virtual
+from agent_messaging.testing import RecordingTransport, run_virtual
 from support import tasks_left
-from support.endpoints import Connection, Site, Socket, frame, now, settle, worker
+from support.endpoints import Connection, Site, frame, now, settle, worker
 from support.logs import TroubledLog, site_on, takes
 
 #: An endpoint's defaults, in seconds.
@@ -182,7 +182,7 @@ def test_it_waits_a_while_for_what_sessions_are_still_to_be_sent() -> None:
             await site.endpoint.drain()
             assert (await slow.heard()).endswith("a completed")
             stalled = await site.connect()
-            stalled.socket.stall()
+            stalled.transport.hang()
             await stalled.send("ping")
             began = now()
             await site.endpoint.drain()
@@ -280,7 +280,7 @@ def test_leaving_drains_and_then_ends_the_sessions_with_a_last_word() -> None:
         assert now() == pytest.approx(6, abs=0.1)
         assert await client.heard() == ("a completed, b started, b completed, error shutting_down")
         assert await idle.heard() == "error shutting_down"
-        assert client.socket.closed == idle.socket.closed == ["shutdown"]
+        assert client.transport.closed == idle.transport.closed == ["shutdown"]
         assert client.ended() == idle.ended() == "shutdown"
 
     run_virtual(main())
@@ -292,10 +292,10 @@ def test_a_connection_that_is_served_ends_as_the_endpoint_is_left() -> None:
         await asyncio.Event().wait()
 
     async def main() -> None:
-        socket = Socket()
+        socket = RecordingTransport()
         async with Site() as site:
             serving = asyncio.create_task(
-                site.endpoint.serve("u1", silence(), socket.send), name="an agent's own"
+                site.endpoint.serve("u1", silence(), socket), name="an agent's own"
             )
             await asyncio.sleep(1)
         assert await serving == SessionEnd(reason="shutdown")
@@ -309,9 +309,9 @@ def test_after_it_was_left_nobody_is_let_in() -> None:
         async with Site() as site:
             client = await site.connect()
         await client.chat("answer", "late")
-        socket = Socket()
+        socket = RecordingTransport()
         with pytest.raises(RemoteError, match="shutting_down"):
-            await site.endpoint.open("u1", socket.send)
+            await site.endpoint.open("u1", socket)
         with pytest.raises(RemoteError, match="shutting_down"):
             await site.endpoint.stream("u1", frame("ping"))
         assert socket.frames == []
@@ -347,7 +347,7 @@ def test_leaving_while_it_is_cancelled_still_ends_everything() -> None:
 def test_its_own_log_is_closed_and_a_hosts_is_not() -> None:
     async def main() -> None:
         async with Endpoint(AgentMessageHandler(worker)) as endpoint:
-            session = await endpoint.open("u1", Socket().send)
+            session = await endpoint.open("u1", RecordingTransport())
             await session.receive(frame("chat", {"text": "answer"}))
         with pytest.raises(EventLogError, match="closed"):
             await endpoint.forget("u1")

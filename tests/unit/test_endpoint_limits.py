@@ -9,8 +9,8 @@ import pytest
 
 from agent_messaging import AgentMessageHandler, AgentRegistry, ErrorCode, Limits, RemoteError
 from agent_messaging._users import User
-from agent_messaging.testing import run_virtual
-from support.endpoints import Connection, Site, Socket, frame, settle, worker
+from agent_messaging.testing import RecordingTransport, run_virtual
+from support.endpoints import Connection, Site, frame, settle, worker
 
 
 def errors(connection: Connection) -> list[tuple[str, str | None, float | None]]:
@@ -316,7 +316,7 @@ def test_a_session_too_many_is_refused_until_another_has_ended() -> None:
             first, _ = await site.connect(), await site.connect()
             for _ in range(2):
                 with pytest.raises(RemoteError) as refused:
-                    await site.endpoint.open("u1", Socket().send)
+                    await site.endpoint.open("u1", RecordingTransport())
                 assert refused.value.code is ErrorCode.TOO_MANY_SESSIONS
             await site.connect("u2")
             await first.close()

@@ -155,7 +155,7 @@ def test_an_event_that_no_transport_took_by_the_time_of_the_report_is_undelivere
             await client.chat("2", "a")
             await client.close()
             stalled = await site.connect("u2")
-            stalled.socket.stall()
+            stalled.transport.hang()
             await stalled.chat("2", "b")
             await asyncio.sleep(2)
             assert site.endpoint.stats()["undelivered_events"] == 1
@@ -165,7 +165,7 @@ def test_an_event_that_no_transport_took_by_the_time_of_the_report_is_undelivere
             assert len(site.finished) == 1
             await asyncio.sleep(0.2)
             assert [each.report.undelivered for each in site.finished] == [1, 2]
-            stalled.socket.read_on()
+            stalled.transport.read_on()
             await settle()
             assert site.endpoint.stats()["undelivered_events"] == 3
             assert (await stalled.heard()) == "b started, b completed"
@@ -271,7 +271,7 @@ def test_a_user_that_is_forgotten_has_no_sessions_no_runs_and_no_past() -> None:
             await site.endpoint.forget("u1")
             assert now() - began == pytest.approx(2)
             assert one.ended() == tab.ended() == "forgotten"
-            assert one.socket.closed == tab.socket.closed == ["forgotten"]
+            assert one.transport.closed == tab.transport.closed == ["forgotten"]
             assert await one.heard() == await tab.heard() == ""
             assert list(site.endpoint.users()) == ["u2"]
             assert await site.history("past", "a", "b") == ""
@@ -325,9 +325,9 @@ async def busy(site: Site) -> list[Connection]:
         await client.chat("say 10", "b", "t")
         await client.chat("deaf 100", "c", "t2")
         await client.stop("c")
-    clients[0].socket.stall()
+    clients[0].transport.hang()
     await clients[0].send("ping")
-    clients[1].socket.error = ConnectionError("gone")
+    clients[1].transport.fail()
     await clients[1].send("ping")
     await clients[2].close()
     await clients[3].send("disconnect")
@@ -343,7 +343,7 @@ def test_each_task_bears_the_name_of_the_package_and_none_is_left_behind() -> No
         async with Site(heartbeat=1.0, idle_timeout=20.0) as site:
             clients = await busy(site)
             serving = asyncio.create_task(
-                site.endpoint.serve("u9", silence(), clients[4].socket.send), name="an agent's own"
+                site.endpoint.serve("u9", silence(), clients[4].transport), name="an agent's own"
             )
             stream = await site.endpoint.stream("u8", frame("chat", {"text": "work 50"}))
             names = [task.get_name() for task in tasks_left() if task is not serving]

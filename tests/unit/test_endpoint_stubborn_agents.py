@@ -157,7 +157,7 @@ def test_leaving_the_endpoint_returns_though_the_agents_task_outlives_it(agent: 
         assert beside_chunks(await client.heard()) == (
             "old cancelled shutdown, error shutting_down"
         )
-        assert client.socket.closed == ["shutdown"]
+        assert client.transport.closed == ["shutdown"]
         see_counts(site, alive=1)
         await see_silence(client)
         see_counts(site, alive=0)

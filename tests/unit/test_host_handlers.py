@@ -148,7 +148,7 @@ def test_its_frames_go_between_those_of_runs_and_in_their_order() -> None:
                 await session(frame("reported", {"id": number}))
 
         async with site_with(says) as (site, _):
-            client = await site.connect(yields=2)
+            client = await site.connect(turns=2)
             await client.chat("say 50", "m1")
             await client.send("report")
             await asyncio.sleep(1.0)
@@ -166,12 +166,12 @@ def test_its_frames_go_between_those_of_runs_and_in_their_order() -> None:
 def test_a_send_has_succeeded_when_the_socket_has_taken_the_frame() -> None:
     async def main() -> None:
         async with site_with(answers) as (site, reports):
-            client = await site.connect(is_stalled=False)
-            client.socket.stall()
+            client = await site.connect()
+            client.transport.hang()
             await client.send("report")
             await asyncio.sleep(5.0)
             assert reports.ended == []
-            client.socket.read_on()
+            client.transport.read_on()
             await settle()
             assert reports.ended == ["returned"]
 
@@ -207,7 +207,7 @@ def test_one_that_fails_is_answered_and_logged_without_what_it_said(
             client = await site.connect()
             await client.send("report", message_id="m1")
             assert await client.heard() == "error agent_error m1"
-            assert "private" not in client.socket.frames[-1]
+            assert "private" not in client.transport.frames[-1]
             await client.send("report")
             assert await client.heard() == "error agent_error"
             assert site.endpoint.users()["u1"]["sessions"] == 1
@@ -331,7 +331,7 @@ def test_a_call_is_cancelled_when_its_session_ends(ends: str) -> None:
             elif ends == "disconnect":
                 await client.send("disconnect")
             elif ends == "transport":
-                client.socket.error = ConnectionError()
+                client.transport.fail()
                 await client.send("ping")
             elif ends == "forget":
                 await site.endpoint.forget("u1")
@@ -368,7 +368,7 @@ def test_what_it_sends_after_the_session_ended_is_refused() -> None:
             await client.close()
             await settle()
             assert refused == ["the session has ended"]
-            assert "late" not in client.socket.frames
+            assert "late" not in client.transport.frames
 
     run_virtual(main())
 
@@ -385,13 +385,13 @@ def test_what_waits_for_the_socket_when_the_session_ends_is_refused(ends: str) -
 
         async with site_with(shouts) as (site, _):
             client = await site.connect()
-            client.socket.stall()
+            client.transport.hang()
             await client.send("report")
             if ends == "close":
                 await asyncio.gather(client.close(), return_exceptions=True)
             else:
-                client.socket.error = ConnectionError()
-            client.socket.read_on()
+                client.transport.fail()
+            client.transport.read_on()
             await settle()
             for each in sending:
                 with pytest.raises(TransportError):

@@ -11,9 +11,9 @@ from typing import Any, Final, TypeAlias
 import pytest
 
 from agent_messaging import AgentMessageHandler, Limits, MemoryEventLog, RemoteError, Run
-from agent_messaging.testing import run_virtual
+from agent_messaging.testing import RecordingTransport, loop_clock, run_virtual
 from soak import census
-from support.endpoints import VIRTUAL, Connection, Site, Socket, frame, now, settle, worker
+from support.endpoints import Connection, Site, frame, now, settle, worker
 
 MANY: Final = 10_000
 #: Where it is not the frames that are to be bounded.
@@ -46,7 +46,7 @@ def blocks() -> int:
 
 def unreported(agent: Callable[[Run], Awaitable[object]] = worker, **options: Any) -> Site:
     """A site that keeps no reports, whose errors would keep alive what is to be counted."""
-    return Site(handler=AgentMessageHandler(agent, clock=VIRTUAL), **options)
+    return Site(handler=AgentMessageHandler(agent, clock=loop_clock()), **options)
 
 
 async def send_all(client: Connection, frames: Iterable[str]) -> None:
@@ -114,7 +114,7 @@ def test_answers_to_a_client_that_does_not_read_are_bounded_until_it_is_ended(
     async def main() -> None:
         async with unreported(limits=NO_RATES, send_timeout=30.0) as site:
             client = await site.connect()
-            client.socket.stall()
+            client.transport.hang()
             taken = 0
 
             async def send() -> None:
@@ -149,9 +149,9 @@ def test_frames_of_a_client_that_does_not_read_are_not_even_asked_for() -> None:
                 asked_for += 1
                 yield ping(number)
 
-        socket = Socket(is_stalled=True)
+        socket = RecordingTransport(hangs_at=1)
         async with unreported(limits=NO_RATES, send_timeout=30.0) as site:
-            serving = asyncio.create_task(site.endpoint.serve("u1", frames(), socket.send))
+            serving = asyncio.create_task(site.endpoint.serve("u1", frames(), socket))
             await asyncio.sleep(29.0)
             # The greeting is being sent, and one frame is at the door.
             assert asked_for == 1 + NO_RATES.pending_replies
@@ -306,8 +306,8 @@ def test_a_flood_at_a_stubborn_agent_is_bounded_under_every_policy(policy: str, 
 
 async def visit(site: Site, user_id: str) -> None:
     """A user comes, has one answer, and leaves."""
-    socket = Socket()
-    session = await site.endpoint.open(user_id, socket.send)
+    socket = RecordingTransport()
+    session = await site.endpoint.open(user_id, socket)
     await session.receive(chat("answer", "m"))
     await settle()
     assert '"agent_completed"' in socket.frames[-1]
@@ -363,8 +363,8 @@ def test_a_served_connection_beyond_the_bound_is_told_so_and_never_listened_to()
 
         async with unreported(limits=Limits(sessions_per_user=1)) as site:
             await site.connect()
-            socket = Socket()
-            end = await site.endpoint.serve("u1", frames(), socket.send)
+            socket = RecordingTransport()
+            end = await site.endpoint.serve("u1", frames(), socket)
             assert end.reason == "refused"
             [told] = socket.frames
             assert '"code":"too_many_sessions"' in told
@@ -381,7 +381,7 @@ def test_a_refused_connection_that_does_not_read_is_given_up() -> None:
         async with unreported(limits=Limits(sessions_per_user=1), final_send_timeout=5.0) as site:
             await site.connect()
             start = now()
-            await site.endpoint.serve("u1", frames(), Socket(is_stalled=True).send)
+            await site.endpoint.serve("u1", frames(), RecordingTransport(hangs_at=1))
             return now() - start
 
     assert run_virtual(main()) == pytest.approx(5.0)
@@ -413,13 +413,13 @@ def test_a_flood_of_retries_by_a_client_that_does_not_read_is_one_replay(held: H
         async with unreported(limits=NO_RATES) as site:
             client = await site.connect()
             await client.chat("say 500", "m")
-            client.socket.stall()
+            client.transport.hang()
             before = blocks()
             await send_all(client, [chat("say 500", "m")] * MANY)
             await settle()
             assert held("Watch") == 1
             assert blocks() - before < 1000
-            client.socket.read_on()
+            client.transport.read_on()
             await settle()
             assert kinds(client)["agent_completed"] == 2
             site.connections.clear()  # whose check allows of no run twice
@@ -483,7 +483,7 @@ def test_a_flood_of_resumes_of_all_runs_by_a_client_that_reads_slowly_is_bounded
             client = await site.connect()
             for number in range(100):
                 await client.chat("say 50", f"m{number}", "t")
-            client.socket.stall()
+            client.transport.hang()
             sending = asyncio.create_task(
                 send_all(client, [frame("resume", {"thread_id": "t"})] * 1000),
                 name="an agent's own",
@@ -491,7 +491,7 @@ def test_a_flood_of_resumes_of_all_runs_by_a_client_that_reads_slowly_is_bounded
             await asyncio.sleep(10.0)
             assert held("Watch") == 100
             assert held("_Reply") == 1 + NO_RATES.pending_replies
-            client.socket.read_on()
+            client.transport.read_on()
             await sending
             site.connections.clear()  # whose check allows of no run twice
 
@@ -516,7 +516,7 @@ def test_a_flood_of_events_at_a_client_that_does_not_read_stays_within_the_logs_
         log = MemoryEventLog(events_per_user=500)
         async with unreported(endless, limits=NO_RATES, log=log) as site:
             client = await site.connect()
-            client.socket.stall()
+            client.transport.hang()
             await client.session.receive(chat("go", "m"))
             await asyncio.sleep(1.0)
             assert end(client) == "slow_consumer"

@@ -11,9 +11,9 @@ from typing import Final
 import pytest
 
 from agent_messaging import ErrorCode, Lease, Limits, MemoryEventLog, OnDisconnect
-from agent_messaging.testing import run_virtual
+from agent_messaging.testing import RecordingTransport, run_virtual
 from support import Json, tasks_left
-from support.endpoints import Connection, Site, Socket, frame, now, settle
+from support.endpoints import Connection, Site, frame, now, settle
 from support.logs import TroubledLog, site_on, takes
 from support.recording_log import RecordingLog
 
@@ -388,8 +388,8 @@ def test_a_client_that_drips_its_frames_holds_up_nobody() -> None:
             await asyncio.sleep(50.0)
 
         async with Site() as site:
-            dripping = Socket()
-            serving = asyncio.create_task(site.endpoint.serve("slow", drip(), dripping.send))
+            dripping = RecordingTransport()
+            serving = asyncio.create_task(site.endpoint.serve("slow", drip(), dripping))
             client = await site.connect()
             for _ in range(100):
                 await asyncio.sleep(500.0)
@@ -413,7 +413,7 @@ def test_a_connection_that_never_completes_a_frame_is_idle() -> None:
 
         async with Site(idle_timeout=60.0) as site:
             start = now()
-            end = await site.endpoint.serve("slow", never(), Socket().send)
+            end = await site.endpoint.serve("slow", never(), RecordingTransport())
             assert end.reason == "idle"
             assert now() - start == pytest.approx(60.0)
             assert site.endpoint.users() == {}

@@ -12,9 +12,9 @@ from typing import Final
 import pytest
 
 from agent_messaging import AgentMessageHandler, Endpoint, Lease, Limits, Run, ThreadPolicy
-from agent_messaging.testing import run_virtual
+from agent_messaging.testing import RecordingTransport, loop_clock, run_virtual
 from support import Json, decoded
-from support.endpoints import VIRTUAL, Socket, frame, settle
+from support.endpoints import frame, settle
 from support.recording_log import Call, RecordingLog
 
 OWNER: Final = "ada"
@@ -52,17 +52,17 @@ class World:
 async def _world(attack: tuple[str, ...], policy: ThreadPolicy, *, has_runs: bool) -> World:
     numbers = count(1)
     log = RecordingLog()
-    owner, attacker = Socket(), Socket()
+    owner, attacker = RecordingTransport(), RecordingTransport()
     async with Endpoint(
-        AgentMessageHandler(agent, clock=VIRTUAL),
+        AgentMessageHandler(agent, clock=loop_clock()),
         log=log,
-        clock=VIRTUAL,
+        clock=loop_clock(),
         heartbeat=None,
         thread_policy=policy,
         new_id=lambda: f"id-{next(numbers)}",
     ) as endpoint:
-        owners = await endpoint.open(OWNER, owner.send)
-        attackers = await endpoint.open(ATTACKER, attacker.send)
+        owners = await endpoint.open(OWNER, owner)
+        attackers = await endpoint.open(ATTACKER, attacker)
         for message_id, text, thread_id in MESSAGES:
             if has_runs:
                 message = {"message_id": message_id, "thread_id": thread_id}
@@ -201,11 +201,11 @@ def test_users_whose_names_look_alike_share_nothing(
     first: tuple[str, str], second: tuple[str, str]
 ) -> None:
     async def main() -> tuple[list[Json], list[Json]]:
-        one, other = Socket(), Socket()
-        handler = AgentMessageHandler(agent, clock=VIRTUAL)
-        async with Endpoint(handler, clock=VIRTUAL, heartbeat=None) as endpoint:
-            ones = await endpoint.open(first[0], one.send)
-            others = await endpoint.open(second[0], other.send)
+        one, other = RecordingTransport(), RecordingTransport()
+        handler = AgentMessageHandler(agent, clock=loop_clock())
+        async with Endpoint(handler, clock=loop_clock(), heartbeat=None) as endpoint:
+            ones = await endpoint.open(first[0], one)
+            others = await endpoint.open(second[0], other)
             message = {"message_id": "m", "thread_id": first[1]}
             await ones.receive(frame("chat", {"text": "5"}, **message))
             await settle()
@@ -227,12 +227,12 @@ def test_users_whose_names_look_alike_share_nothing(
 
 def test_one_users_flood_takes_nothing_of_anothers_tokens() -> None:
     async def main() -> list[Json]:
-        flooded, other = Socket(), Socket()
-        handler = AgentMessageHandler(agent, clock=VIRTUAL)
+        flooded, other = RecordingTransport(), RecordingTransport()
+        handler = AgentMessageHandler(agent, clock=loop_clock())
         limits = Limits(messages_per_minute=5, frames_per_minute=20)
-        async with Endpoint(handler, limits=limits, clock=VIRTUAL, heartbeat=None) as endpoint:
-            floods = await endpoint.open(ATTACKER, flooded.send)
-            others = await endpoint.open(OWNER, other.send)
+        async with Endpoint(handler, limits=limits, clock=loop_clock(), heartbeat=None) as endpoint:
+            floods = await endpoint.open(ATTACKER, flooded)
+            others = await endpoint.open(OWNER, other)
             for _ in range(100):
                 await floods.receive(frame("chat", {"text": "0"}))
             await others.receive(frame("chat", {"text": "0"}))

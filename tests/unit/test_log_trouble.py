@@ -107,7 +107,7 @@ def test_a_run_that_cannot_be_kept_is_cancelled_and_its_watchers_are_told(
             for watcher in (client, second):
                 assert (await watcher.heard()).endswith("m1 started, error log_unavailable")
                 assert watcher.ended() == "log_unavailable"
-                assert watcher.socket.closed == ["log_unavailable"]
+                assert watcher.transport.closed == ["log_unavailable"]
             # Who watches another run has nothing to do with it.
             assert await other.heard() == "m2 started"
             assert other.ended() is None
@@ -417,7 +417,7 @@ def test_a_session_that_cannot_read_is_told_and_the_others_go_on(act: Act) -> No
             await asyncio.sleep(5.0)
             assert (await second.heard()) == "resumed m1 1-1 running, error log_unavailable"
             assert second.ended() == "log_unavailable"
-            assert second.socket.closed == ["log_unavailable"]
+            assert second.transport.closed == ["log_unavailable"]
             log.always("read", Act())
             await asyncio.sleep(20.0)
             assert await client.heard() == "m1 completed"

@@ -17,8 +17,8 @@ from agent_messaging import (
     WebSocketLike,
     as_transport,
 )
-from agent_messaging.testing import run_virtual
-from support.endpoints import VIRTUAL, Connection, Site, frame, now, settle, worker
+from agent_messaging.testing import loop_clock, run_virtual
+from support.endpoints import Connection, Site, frame, now, settle, worker
 
 Work = Callable[[Callable[[str], Awaitable[object]], Message], Awaitable[object]]
 
@@ -49,7 +49,9 @@ class Handler:
 
 def beside_agents(work: Work) -> MessageRouter:
     """A router of the handler in a router, and of an agent's."""
-    return MessageRouter(AgentMessageHandler(worker, clock=VIRTUAL), MessageRouter(Handler(work)))
+    return MessageRouter(
+        AgentMessageHandler(worker, clock=loop_clock()), MessageRouter(Handler(work))
+    )
 
 
 async def say(connection: Connection, **payload: object) -> None:
@@ -67,7 +69,7 @@ async def echo(send: Callable[[str], Awaitable[object]], message: Message) -> No
 def test_what_it_sends_goes_out_in_order_with_everything_else() -> None:
     async def main() -> None:
         async with Site(handler=beside_agents(echo)) as site:
-            client = await site.connect(yields=2)
+            client = await site.connect(turns=2)
             for number in range(3):
                 await client.session.receive(frame("own", {"id": number}))
             await client.session.receive(frame("ping", {"id": 3}))
@@ -259,10 +261,10 @@ def test_a_send_of_it_that_is_given_up_is_sent_all_the_same() -> None:
     async def main() -> None:
         async with Site(handler=beside_agents(hurry)) as site:
             client = await site.connect()
-            client.socket.stall()
+            client.transport.hang()
             await say(client)
             await asyncio.sleep(5)
-            client.socket.read_on()
+            client.transport.read_on()
             assert await client.heard() == "own 1, own 2"
 
     run_virtual(main())

@@ -10,9 +10,9 @@ from support.endpoints import Connection, Site, now
 
 async def heartbeats(connection: Connection, seconds: float) -> list[float]:
     """When a heartbeat came in so many seconds from now, to a tenth."""
-    begin = len(connection.socket.frames)
+    begin = len(connection.transport.frames)
     await asyncio.sleep(seconds)
-    pairs = zip(connection.frames[begin:], connection.socket.times[begin:], strict=True)
+    pairs = zip(connection.frames[begin:], connection.transport.times[begin:], strict=True)
     return [round(at, 1) for frame, at in pairs if frame["type"] == "heartbeat"]
 
 
@@ -58,10 +58,10 @@ def test_a_socket_that_is_stalled_gathers_no_heartbeats() -> None:
         async with Site(heartbeat=1.0) as site:
             client = await site.connect()
             await asyncio.sleep(0.5)
-            client.socket.stall()
+            client.transport.hang()
             await client.send("ping")
             await asyncio.sleep(20)
-            client.socket.read_on()
+            client.transport.read_on()
             assert await client.heard() == "pong"
             assert await heartbeats(client, 3) == [21, 22, 23]
 
@@ -73,9 +73,9 @@ def test_a_session_that_has_ended_has_no_heartbeats() -> None:
         async with Site(heartbeat=1.0) as site:
             client = await site.connect()
             await client.close()
-            sends = client.socket.sends
+            sends = client.transport.sends
             await asyncio.sleep(10)
-            assert client.socket.sends == sends
+            assert client.transport.sends == sends
 
     run_virtual(main())
 
@@ -91,7 +91,7 @@ def test_a_session_of_which_nothing_is_heard_ends_as_idle_without_a_farewell() -
             assert client.ended() is None
             await asyncio.sleep(0.2)
             assert client.ended() == "idle"
-            assert client.socket.closed == ["idle"]
+            assert client.transport.closed == ["idle"]
             assert await client.heard() == ""
             assert site.endpoint.users() == {}
 
@@ -148,7 +148,7 @@ def test_a_session_that_has_ended_is_not_ended_as_idle() -> None:
             await client.close()
             await asyncio.sleep(20)
             assert client.ended() == "disconnected"
-            assert client.socket.closed == []
+            assert client.transport.closed == []
             assert now() > 20
 
     run_virtual(main())

@@ -50,7 +50,7 @@ def test_a_loop_that_starts_tasks_at_once_changes_nothing(act: Act, is_prompt: b
     async def main() -> None:
         asyncio.get_running_loop().set_task_factory(cast("Any", EAGER))
         async with site_on(TroubledLog(act, is_prompt=is_prompt)) as site:
-            client, other = await site.connect(), await site.connect(yields=1)
+            client, other = await site.connect(), await site.connect(turns=1)
             await client.chat("say 3", "m1", "t1")
             await client.chat("work 9", "m2", "t1")
             await other.chat("tidy 1", "m3", "t1")

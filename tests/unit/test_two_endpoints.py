@@ -151,7 +151,7 @@ def test_a_stop_at_the_other_is_answered_behind_the_terminal_event() -> None:
             begin = now()
             await asyncio.sleep(3.0)
             assert told(there, sites[0])[2:] == ["m1 cancelled stopped", "stopped m1"]
-            assert there.socket.times[-1] == pytest.approx(begin + 3.0, abs=0.01)
+            assert there.transport.times[-1] == pytest.approx(begin + 3.0, abs=0.01)
             assert await here.heard() == "m1 started, m1 cancelled stopped"
 
     run_virtual(main())
@@ -477,11 +477,11 @@ def test_one_who_has_not_read_the_end_of_a_run_that_is_gone_is_told_what_is_know
             await here.chat("work 5", "m1", "t1")
             await there.resume(thread_id="t1")
             client = (here, there)[where]
-            client.socket.stall()
+            client.transport.hang()
             await client.send("ping")
             await asyncio.sleep(5.0)
             await sites[0].log.forget("u1")
-            client.socket.read_on()
+            client.transport.read_on()
             await settle()
             # Its owner knows how it has ended.
             expected = ("resumed m1 2-1 completed evicted", "error log_unavailable")
