@@ -65,9 +65,3 @@ class ManualClock:
         """Let this much time pass."""
         self._wall += seconds
         self._monotonic += seconds
-
-
-async def steps(count: int = 20) -> None:
-    """Let everything that is ready run."""
-    for _ in range(count):
-        await asyncio.sleep(0)

@@ -30,3 +30,9 @@ def tasks_left() -> list[asyncio.Task[Any]]:
         for task in asyncio.all_tasks()
         if task is not asyncio.current_task() and task.get_name() not in UPKEEP
     ]
+
+
+async def steps(count: int = 20) -> None:
+    """Let everything that is ready run."""
+    for _ in range(count):
+        await asyncio.sleep(0)

@@ -21,7 +21,8 @@ from agent_messaging import (
 )
 from agent_messaging.testing import RecordingTransport, run_virtual
 from support import chat
-from support.clients import Client, ManualClock, steps
+from support.clients import Client, ManualClock
+from support.loop import steps
 
 COMPLETED = MessageType.AGENT_COMPLETED
 

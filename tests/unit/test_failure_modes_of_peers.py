@@ -13,7 +13,8 @@ import pytest
 from agent_messaging import AgentMessageHandler, Run, TransportError
 from agent_messaging.testing import RecordingTransport, run_virtual
 from support import chat
-from support.clients import Client, steps
+from support.clients import Client
+from support.loop import steps
 
 SECRET = "hunter2"
 

@@ -15,7 +15,8 @@ from agent_messaging import (
 )
 from agent_messaging.testing import RecordingTransport, run_virtual
 from support import chat, tasks_left
-from support.clients import Client, steps
+from support.clients import Client
+from support.loop import steps
 
 AgentBody = Callable[[Run], Awaitable[object]]
 

@@ -9,7 +9,8 @@ import pytest
 from agent_messaging import AgentMessageHandler, Run
 from agent_messaging.testing import run_virtual
 from support import chat
-from support.clients import Client, steps
+from support.clients import Client
+from support.loop import steps
 
 AgentBody = Callable[[Run], Awaitable[object]]
 

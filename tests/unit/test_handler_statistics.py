@@ -17,7 +17,8 @@ from agent_messaging import (
 )
 from agent_messaging.testing import RecordingTransport, run_virtual
 from support import chat, start_agent, user_message
-from support.clients import Client, ManualClock, steps
+from support.clients import Client, ManualClock
+from support.loop import steps
 
 ALL_KEYS = {
     "messages_processed",

@@ -19,7 +19,8 @@ from agent_messaging import (
 )
 from agent_messaging.testing import RecordingTransport, run_virtual
 from support import chat, start_agent
-from support.clients import Client, steps
+from support.clients import Client
+from support.loop import steps
 
 AgentBody = Callable[[Run], Awaitable[object]]
 

@@ -18,7 +18,8 @@ from agent_messaging import (
 from agent_messaging._outbox import Outbox
 from agent_messaging.testing import RecordingTransport, run_virtual
 from support import chat, decoded, tasks_left
-from support.posting import CHUNK, Gate, Receipts, outbox_to, steps
+from support.loop import steps
+from support.posting import CHUNK, Receipts, outbox_to
 
 # Order.
 
@@ -68,8 +69,8 @@ def test_each_send_begins_and_ends_in_one_task_that_is_no_posters() -> None:
 
 def test_the_cancellation_of_a_poster_cuts_no_send() -> None:
     async def main() -> None:
-        gate = Gate()
-        outbox = outbox_to(gate, outbox_frames=1, outbox_overrun=2)
+        transport = RecordingTransport(hangs_at=1)
+        outbox = outbox_to(transport, outbox_frames=1, outbox_overrun=2)
 
         async def post() -> None:
             await outbox.post("1", CHUNK, Receipts())
@@ -80,9 +81,9 @@ def test_the_cancellation_of_a_poster_cuts_no_send() -> None:
         poster.cancel()
         await steps()
         assert poster.cancelled()
-        gate.open(2)
+        transport.read_on(2)
         await outbox.settle(1.0)
-        assert gate.frames == ["1", "2"]
+        assert transport.frames == ["1", "2"]
 
     run_virtual(main())
 
@@ -102,19 +103,16 @@ def test_a_writer_is_there_only_while_frames_wait() -> None:
 
 def test_a_post_between_the_last_send_and_the_writers_end_goes_out() -> None:
     async def main() -> None:
-        frames: list[str] = []
+        transport = RecordingTransport()
 
         def receipt(kind: MessageType, accepted: bool) -> None:
-            if len(frames) < 3:
+            if len(transport.frames) < 3:
                 outbox.post("again", CHUNK, receipt)
 
-        async def send(frame: str) -> None:
-            frames.append(frame)
-
-        outbox = outbox_to(send)
+        outbox = outbox_to(transport)
         outbox.post("first", CHUNK, receipt)
         await steps()
-        assert frames == ["first", "again", "again"]
+        assert transport.frames == ["first", "again", "again"]
 
     run_virtual(main())
 
@@ -155,8 +153,8 @@ def test_awaiting_takes_no_step_of_the_loop_while_there_is_room() -> None:
 
 def test_awaiting_waits_until_there_is_room_and_no_longer() -> None:
     async def main() -> None:
-        gate = Gate()
-        outbox = outbox_to(gate, outbox_frames=2)
+        transport = RecordingTransport(hangs_at=1)
+        outbox = outbox_to(transport, outbox_frames=2)
 
         async def post() -> None:
             for number in range(4):
@@ -167,13 +165,13 @@ def test_awaiting_waits_until_there_is_room_and_no_longer() -> None:
         poster = asyncio.create_task(post())
         await steps()
         assert posted == [0, 1]
-        gate.open()
+        transport.read_on(1)
         await steps()
         assert posted == [0, 1, 2]
-        gate.open()
+        transport.read_on(1)
         await steps()
         assert posted == [0, 1, 2, 3]
-        gate.open(2)
+        transport.read_on(2)
         await poster
 
     run_virtual(main())
@@ -181,8 +179,8 @@ def test_awaiting_waits_until_there_is_room_and_no_longer() -> None:
 
 def test_a_poster_that_is_cancelled_while_it_waits_for_room_leaves_the_others_waiting() -> None:
     async def main() -> None:
-        gate = Gate()
-        outbox = outbox_to(gate, outbox_frames=1)
+        transport = RecordingTransport(hangs_at=1)
+        outbox = outbox_to(transport, outbox_frames=1)
 
         async def post(frame: str) -> None:
             await outbox.post(frame, CHUNK, Receipts())
@@ -192,27 +190,27 @@ def test_a_poster_that_is_cancelled_while_it_waits_for_room_leaves_the_others_wa
         posters[1].cancel()
         await steps()
         assert [poster.done() for poster in posters] == [True, True, False]
-        gate.open(3)
+        transport.read_on(3)
         await posters[2]
         await outbox.settle(1.0)
-        assert gate.frames == ["0", "1", "2"]
+        assert transport.frames == ["0", "1", "2"]
 
     run_virtual(main())
 
 
 def test_events_that_nobody_awaited_are_refused_beyond_the_overrun() -> None:
     async def main() -> None:
-        gate = Gate()
-        outbox = outbox_to(gate, outbox_frames=1, outbox_overrun=3)
+        transport = RecordingTransport(hangs_at=1)
+        outbox = outbox_to(transport, outbox_frames=1, outbox_overrun=3)
         for _ in range(3):
             outbox.check()
             outbox.post("frame", CHUNK, Receipts())
         with pytest.raises(OutboxFullError, match="3 frames"):
             outbox.check()
-        gate.open()
+        transport.read_on(1)
         await steps()
         outbox.check()
-        gate.open(2)
+        transport.read_on(2)
         await outbox.settle(1.0)
 
     run_virtual(main())
@@ -220,13 +218,13 @@ def test_events_that_nobody_awaited_are_refused_beyond_the_overrun() -> None:
 
 def test_an_outbox_says_without_a_call_whether_there_is_anything_to_check() -> None:
     async def main() -> None:
-        gate = Gate()
-        outbox = outbox_to(gate, outbox_frames=1, outbox_overrun=2)
+        transport = RecordingTransport(hangs_at=1)
+        outbox = outbox_to(transport, outbox_frames=1, outbox_overrun=2)
         outbox.post("1", CHUNK, Receipts())
         seen = [outbox.is_blocked]
         outbox.post("2", CHUNK, Receipts())
         seen.append(outbox.is_blocked)
-        gate.open(2)
+        transport.read_on(2)
         await outbox.settle(1.0)
         outbox.check()
         seen.append(outbox.is_blocked)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 
 import pytest
 
@@ -9,11 +10,9 @@ from agent_messaging import Limits
 from agent_messaging._outbox import Outbox, OutboxPool
 from agent_messaging.testing import RecordingTransport, run_virtual
 from support import tasks_left
-from support.posting import CHUNK, Gate, Receipts, outbox_to, steps
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
+from support.endpoints import now
+from support.loop import steps
+from support.posting import CHUNK, Receipts, outbox_to
 
 
 async def begun(coroutine: Coroutine[object, object, object]) -> asyncio.Task[object]:
@@ -23,32 +22,12 @@ async def begun(coroutine: Coroutine[object, object, object]) -> asyncio.Task[ob
     return task
 
 
-class Swallower:
-    """A transport that answers its first cancellation by waiting on.
-
-    Args:
-        returns: whether it then lets the frame through instead.
-    """
-
-    def __init__(self, *, returns: bool) -> None:
-        self.frames: list[str] = []
-        self._returns = returns
-
-    async def __call__(self, frame: str) -> None:
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            if not self._returns:
-                await asyncio.Event().wait()
-        self.frames.append(frame)
-
-
 # A transport that hangs, and the bounded wait.
 
 
 def test_nothing_to_send_is_nothing_to_wait_for() -> None:
     async def main() -> None:
-        assert await outbox_to(Gate()).settle(60.0) is None
+        assert await outbox_to(RecordingTransport(hangs_at=1)).settle(60.0) is None
 
     run_virtual(main())
 
@@ -57,14 +36,14 @@ def test_the_wait_for_a_hanging_send_is_bounded_and_the_sending_goes_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def main() -> None:
-        gate, receipts = Gate(), Receipts()
-        outbox = outbox_to(gate)
+        transport, receipts = RecordingTransport(hangs_at=1), Receipts()
+        outbox = outbox_to(transport)
         for _ in range(2):
             outbox.post("frame", CHUNK, receipts)
         assert await outbox.settle(5.0) is None
         assert now() == 5.0
         assert receipts.all == []
-        gate.open(2)
+        transport.read_on(2)
         await outbox.settle(5.0)
         assert receipts.all == [True, True]
 
@@ -75,16 +54,16 @@ def test_the_wait_for_a_hanging_send_is_bounded_and_the_sending_goes_on(
 
 def test_the_wait_is_for_what_was_posted_so_far() -> None:
     async def main() -> None:
-        gate = Gate()
-        outbox = outbox_to(gate)
+        transport = RecordingTransport(hangs_at=1)
+        outbox = outbox_to(transport)
         outbox.post("1", CHUNK, Receipts())
         settling = asyncio.create_task(outbox.settle(60.0))
         await steps()
         outbox.post("2", CHUNK, Receipts())
-        gate.open()
+        transport.read_on(1)
         await settling
-        assert gate.frames == ["1"]
-        gate.open()
+        assert transport.frames == ["1"]
+        transport.read_on(1)
         await outbox.settle(1.0)
 
     run_virtual(main())
@@ -96,26 +75,26 @@ def test_the_wait_is_for_what_was_posted_so_far() -> None:
 @pytest.mark.parametrize("steps_before", [0, 1, 2, 10])
 def test_one_cancellation_is_given_back_once_all_is_sent(steps_before: int) -> None:
     async def main() -> None:
-        gate = Gate()
-        outbox = outbox_to(gate)
+        transport = RecordingTransport(hangs_at=1)
+        outbox = outbox_to(transport)
         outbox.post("frame", CHUNK, Receipts())
         settling = asyncio.create_task(outbox.settle(60.0))
         await steps(1 + steps_before)
         settling.cancel("stop")
         await steps()
         assert not settling.done()
-        gate.open()
+        transport.read_on(1)
         cancelled = await settling
         assert isinstance(cancelled, asyncio.CancelledError)
         assert cancelled.args == ("stop",)
-        assert gate.frames == ["frame"]
+        assert transport.frames == ["frame"]
 
     run_virtual(main())
 
 
 def test_one_cancellation_does_not_lift_the_bound() -> None:
     async def main() -> None:
-        outbox = outbox_to(Gate())
+        outbox = outbox_to(RecordingTransport(hangs_at=1))
         outbox.post("frame", CHUNK, Receipts())
         settling = await begun(outbox.settle(5.0))
         settling.cancel()
@@ -128,8 +107,8 @@ def test_one_cancellation_does_not_lift_the_bound() -> None:
 @pytest.mark.parametrize("steps_before", [0, 1, 10])
 def test_a_second_cancellation_ends_the_waiting_and_not_the_sending(steps_before: int) -> None:
     async def main() -> None:
-        gate, receipts = Gate(), Receipts()
-        outbox = outbox_to(gate)
+        transport, receipts = RecordingTransport(hangs_at=1), Receipts()
+        outbox = outbox_to(transport)
         outbox.post("frame", CHUNK, receipts)
         settling = asyncio.create_task(outbox.settle(60.0))
         await steps(1 + steps_before)
@@ -141,7 +120,7 @@ def test_a_second_cancellation_ends_the_waiting_and_not_the_sending(steps_before
         assert cancelled.args == ("second",)
         assert now() == 0.0
         assert not outbox.failed
-        gate.open()
+        transport.read_on(1)
         await outbox.settle(1.0)
         assert receipts.all == [True]
 
@@ -150,8 +129,8 @@ def test_a_second_cancellation_ends_the_waiting_and_not_the_sending(steps_before
 
 def test_a_wait_that_was_given_up_disturbs_no_other() -> None:
     async def main() -> None:
-        gate = Gate()
-        outbox = outbox_to(gate)
+        transport = RecordingTransport(hangs_at=1)
+        outbox = outbox_to(transport)
         outbox.post("1", CHUNK, Receipts())
         await outbox.settle(1.0)
         given_up = await begun(outbox.settle(60.0))
@@ -160,9 +139,9 @@ def test_a_wait_that_was_given_up_disturbs_no_other() -> None:
         given_up.cancel()
         outbox.post("2", CHUNK, Receipts())
         settling = await begun(outbox.settle(60.0))
-        gate.open(2)
+        transport.read_on(2)
         assert await settling is None
-        assert gate.frames == ["1", "2"]
+        assert transport.frames == ["1", "2"]
 
     run_virtual(main())
 
@@ -257,7 +236,7 @@ def test_closing_cuts_nothing_that_was_posted_meanwhile_and_goes_out_in_time() -
 
 def test_closing_does_not_hang_on_a_send_that_swallows_its_cancellation() -> None:
     async def main() -> None:
-        outbox = outbox_to(Swallower(returns=False))
+        outbox = outbox_to(RecordingTransport(hangs_at=1, swallows=1))
         outbox.post("frame", CHUNK, Receipts())
         await outbox.aclose(5.0)
         assert 5.0 < now() <= 10.0
@@ -269,8 +248,14 @@ def test_closing_does_not_hang_on_a_send_that_swallows_its_cancellation() -> Non
 
 def test_closing_waits_for_a_send_that_returns_when_it_is_cancelled() -> None:
     async def main() -> None:
-        transport, receipts = Swallower(returns=True), Receipts()
-        outbox = outbox_to(transport)
+        transport, receipts = RecordingTransport(), Receipts()
+
+        async def send(frame: str) -> None:
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            await transport(frame)
+
+        outbox = outbox_to(send)
         outbox.post("frame", CHUNK, receipts)
         await outbox.aclose(5.0)
         assert now() == 5.0
@@ -296,7 +281,7 @@ def test_a_cancellation_during_the_close_is_raised_after_it() -> None:
 
 def test_a_second_cancellation_during_the_close_ends_it() -> None:
     async def main() -> None:
-        outbox = outbox_to(Gate())
+        outbox = outbox_to(RecordingTransport(hangs_at=1))
         outbox.post("frame", CHUNK, Receipts())
         closing = await begun(outbox.aclose(5.0))
         for _ in range(2):

@@ -12,7 +12,8 @@ import pytest
 from agent_messaging import ConfigurationError, Limits, WebSocketLike, as_transport
 from agent_messaging._outbox import Outbox, OutboxPool
 from agent_messaging.testing import RecordingTransport, VirtualTimeLoop, run_virtual
-from support.posting import CHUNK, Gate, Receipts, steps
+from support.loop import steps
+from support.posting import CHUNK, Receipts
 
 
 class Starlette:
@@ -251,19 +252,19 @@ def test_an_outbox_is_shared_while_it_is_in_use_and_forgotten_when_it_is_idle() 
 
 def test_an_outbox_is_kept_while_frames_wait_though_nobody_holds_it() -> None:
     async def main() -> None:
-        pool, gate = OutboxPool(Limits()), Gate()
-        outbox = pool.acquire(gate)
+        pool, transport = OutboxPool(Limits()), RecordingTransport(hangs_at=1)
+        outbox = pool.acquire(transport)
         outbox.post("1", CHUNK, Receipts())
         outbox.leave()
         await steps()
-        again = pool.acquire(gate)
+        again = pool.acquire(transport)
         assert again is outbox
         again.post("2", CHUNK, Receipts())
         again.leave()
-        gate.open(2)
+        transport.read_on(2)
         await steps()
-        assert gate.frames == ["1", "2"]
-        assert pool.acquire(gate) is not outbox
+        assert transport.frames == ["1", "2"]
+        assert pool.acquire(transport) is not outbox
 
     run_virtual(main())
 

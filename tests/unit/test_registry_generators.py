@@ -18,7 +18,8 @@ from agent_messaging import (
 )
 from agent_messaging.testing import RecordingTransport, run_virtual
 from support import chat
-from support.clients import Client, steps
+from support.clients import Client
+from support.loop import steps
 
 SMALL = Limits(outbox_frames=1)
 

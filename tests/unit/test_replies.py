@@ -7,7 +7,8 @@ import pytest
 from agent_messaging import AgentMessageHandler, Limits, Message, NativeDialect, Run
 from agent_messaging.testing import RecordingTransport, run_virtual
 from support import chat
-from support.clients import Client, ManualClock, steps
+from support.clients import Client, ManualClock
+from support.loop import steps
 
 
 async def echo(run: Run) -> str:

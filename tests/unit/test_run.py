@@ -26,7 +26,8 @@ from agent_messaging import (
 )
 from agent_messaging.testing import RecordingTransport, run_virtual
 from support import chat, start_agent
-from support.clients import Client, ManualClock, steps
+from support.clients import Client, ManualClock
+from support.loop import steps
 
 AgentBody = Callable[[Run], Awaitable[object]]
 
