@@ -1,8 +1,8 @@
-"""A user's connection to a handler, and a clock that tests move."""
+"""A user's connection to a handler."""
 
 import asyncio
 
-from agent_messaging import Clock, Message, MessageHandler
+from agent_messaging import Message, MessageHandler
 from agent_messaging.testing import RecordingTransport, run_virtual
 from support.frames import Json, decoded
 
@@ -51,17 +51,3 @@ class Client:
         (payload,) = self.payloads(kind)
         assert isinstance(payload, dict)
         return payload
-
-
-class ManualClock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self, wall: float = 1_700_000_000.0, monotonic: float = 50.0) -> None:
-        self._wall = wall
-        self._monotonic = monotonic
-        self.clock = Clock(wall=lambda: self._wall, monotonic=lambda: self._monotonic)
-
-    def move(self, seconds: float) -> None:
-        """Let this much time pass."""
-        self._wall += seconds
-        self._monotonic += seconds

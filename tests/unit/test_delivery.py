@@ -306,14 +306,10 @@ def test_a_send_that_raises_ends_the_session_and_nothing_more_is_sent(what: str)
 def test_a_send_that_is_cancelled_from_within_ends_the_session_too() -> None:
     async def main() -> None:
         async with Site() as site:
-
-            async def send(frame: str) -> None:
-                raise asyncio.CancelledError
-
-            session = await site.endpoint.open("u1", send)
-            await settle()
-            assert session.end is not None
-            assert (session.end.reason, session.end.error) == ("transport_failed", None)
+            client = await site.connect(fails_at=1, error=asyncio.CancelledError())
+            end = client.session.end
+            assert end is not None
+            assert (end.reason, end.error) == ("transport_failed", None)
 
     run_virtual(main())
 

@@ -21,7 +21,7 @@ from agent_messaging import (
     Run,
     grace,
 )
-from agent_messaging.testing import RecordingTransport, run_virtual
+from agent_messaging.testing import RecordingTransport, counted_ids, run_virtual
 from support import Json, decoded, tasks_left
 from support.endpoints import Site, frame, settle, worker
 
@@ -103,8 +103,6 @@ def test_leaving_what_was_not_entered_is_a_configuration_error_and_leaves_nothin
 
 
 def test_ids_times_limits_and_the_dialect_are_the_hosts() -> None:
-    numbers = iter(range(1, 100))
-
     async def main() -> list[Json]:
         dialect = NativeDialect(limits=Limits(frame_bytes=60))
         clock = Clock(wall=lambda: 12.5, monotonic=lambda: 3.0)
@@ -114,7 +112,7 @@ def test_ids_times_limits_and_the_dialect_are_the_hosts() -> None:
             dialect=dialect,
             limits=Limits(runs_per_user=3),
             clock=clock,
-            new_id=lambda: f"id-{next(numbers)}",
+            new_id=counted_ids(),
         ) as endpoint:
             socket = RecordingTransport()
             session = await endpoint.open("u1", socket)

@@ -24,9 +24,9 @@ from agent_messaging import (
     Run,
     RunFinished,
 )
-from agent_messaging.testing import RecordingTransport, run_virtual
+from agent_messaging.testing import RecordingTransport, loop_clock, run_virtual
 from support import chat, start_agent, tasks_left, user_message
-from support.clients import Client, ManualClock
+from support.clients import Client
 
 SECRET = "hunter2"
 
@@ -323,7 +323,7 @@ def test_the_user_is_the_connections_whatever_a_frame_says() -> None:
 
 def test_ids_do_not_collide_within_a_moment() -> None:
     """13. Event ids that collide within a millisecond."""
-    client = Client(AgentMessageHandler(golden, clock=ManualClock().clock))
+    client = Client(AgentMessageHandler(golden, clock=loop_clock()))
 
     async def main() -> None:
         await asyncio.gather(*(client.send(chat()) for _ in range(300)))

@@ -17,7 +17,7 @@ from agent_messaging import (
     TransportError,
     WebSocketLike,
 )
-from agent_messaging.testing import run_virtual
+from agent_messaging.testing import RecordingTransport, run_virtual
 from support import tasks_left
 from support.endpoints import Site, frame, now, settle, worker
 
@@ -110,11 +110,8 @@ def test_it_finds_the_hosts_metadata_on_the_session() -> None:
             found.append((session.metadata, session.user_id, session.connection_id))
 
         async with site_with(looks) as (site, _):
-
-            async def send(text: str) -> None:
-                """What it is sent is of no interest."""
-
-            session = await site.endpoint.open("u1", send, metadata={"role": "admin"})
+            transport = RecordingTransport()
+            session = await site.endpoint.open("u1", transport, metadata={"role": "admin"})
             await session.receive(frame("report"))
             await settle()
             assert found == [({"role": "admin"}, "u1", session.connection_id)]

@@ -6,13 +6,12 @@ has nothing. What the attacker is sent, when, and what the log is asked are the 
 
 import asyncio
 from dataclasses import dataclass
-from itertools import count
 from typing import Final
 
 import pytest
 
 from agent_messaging import AgentMessageHandler, Endpoint, Lease, Limits, Run, ThreadPolicy
-from agent_messaging.testing import RecordingTransport, loop_clock, run_virtual
+from agent_messaging.testing import RecordingTransport, counted_ids, loop_clock, run_virtual
 from support import Json, decoded
 from support.endpoints import frame, settle
 from support.recording_log import Call, RecordingLog
@@ -50,7 +49,7 @@ class World:
 
 
 async def _world(attack: tuple[str, ...], policy: ThreadPolicy, *, has_runs: bool) -> World:
-    numbers = count(1)
+    new_id = counted_ids()
     log = RecordingLog()
     owner, attacker = RecordingTransport(), RecordingTransport()
     async with Endpoint(
@@ -59,7 +58,7 @@ async def _world(attack: tuple[str, ...], policy: ThreadPolicy, *, has_runs: boo
         clock=loop_clock(),
         heartbeat=None,
         thread_policy=policy,
-        new_id=lambda: f"id-{next(numbers)}",
+        new_id=lambda: new_id(),  # noqa: PLW0108 - it will be another
     ) as endpoint:
         owners = await endpoint.open(OWNER, owner)
         attackers = await endpoint.open(ATTACKER, attacker)
@@ -68,7 +67,7 @@ async def _world(attack: tuple[str, ...], policy: ThreadPolicy, *, has_runs: boo
                 message = {"message_id": message_id, "thread_id": thread_id}
                 await owners.receive(frame("chat", {"text": text}, **message))
             await settle()
-        numbers = count(100)  # what is made from now on is the same in both worlds
+        new_id = counted_ids("later-")  # what is made from now on is the same in both worlds
         begin = len(log.calls)
         for text in attack:
             await attackers.receive(text)
@@ -131,7 +130,7 @@ ATTACKS: Final = {
         frame("resume", {"thread_id": "t-1", "after": {RUNNING: 0}}, run_id=WAITING),
         frame("chat", {"text": "3"}, message_id="m-waiting", thread_id="t-1"),
         stop(run_id=RUNNING),
-        resume(after={"id-100": 0, RUNNING: 0}),
+        resume(after={"later-1": 0, RUNNING: 0}),
     ),
 }
 

@@ -9,7 +9,7 @@ import pytest
 
 from agent_messaging import Limits, Run, RunFinished, ThreadPolicy
 from agent_messaging._users import User
-from agent_messaging.testing import run_virtual
+from agent_messaging.testing import RecordingTransport, run_virtual
 from support import tasks_left
 from support.endpoints import Connection, Site, frame, now, settle
 from support.logs import Act, Gate, TroubledLog, fails, hangs, loses, site_on, takes, waits_for
@@ -618,23 +618,20 @@ def test_a_served_socket_that_closes_while_a_message_is_claimed_leaves_the_run_i
     async def main() -> None:
         log, gate = TroubledLog(), Gate()
         async with site_on(log, on_disconnect="detach") as site:
-            sent: list[str] = []
+            client = RecordingTransport()
 
             async def frames() -> AsyncGenerator[str, None]:
                 yield frame("chat", {"text": "answer"}, message_id="m1", thread_id="t1")
 
-            async def send(text: str) -> None:
-                sent.append(text)
-
             log.plan("claim", waits_for(gate))
-            serving = asyncio.create_task(site.endpoint.serve("u1", frames(), send))
+            serving = asyncio.create_task(site.endpoint.serve("u1", frames(), client))
             await settle()
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)
             assert serving.cancelled()
             gate.open()
             await asyncio.sleep(1.0)
-            assert len(sent) == 1
+            assert len(client.frames) == 1
             assert reasons(site.finished) == {"m1": None}
             assert is_clear(site)
 

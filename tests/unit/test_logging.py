@@ -15,9 +15,9 @@ from agent_messaging import (
     Run,
     RunFinished,
 )
-from agent_messaging.testing import RecordingTransport, run_virtual
+from agent_messaging.testing import RecordingTransport, loop_clock, run_virtual
 from support import chat
-from support.clients import Client, ManualClock
+from support.clients import Client
 from support.loop import steps
 
 SECRET = "hunter2"
@@ -131,8 +131,7 @@ def test_an_error_is_told_with_its_traceback_at_debug(caplog: pytest.LogCaptureF
 def test_an_ended_run_is_told_with_its_ids_and_its_outcome(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    clock = ManualClock().clock
-    client = Client(AgentMessageHandler(agent, clock=clock, new_id=lambda: "new"))
+    client = Client(AgentMessageHandler(agent, clock=loop_clock(), new_id=lambda: "new"))
     with caplog.at_level(logging.INFO, "agent_messaging"):
         client.say(chat("work", thread_id="t1"))
         client.say(chat("words", thread_id="t1"))

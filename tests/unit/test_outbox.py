@@ -384,11 +384,9 @@ class Hangup(BaseException):
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError, TimeoutError, StopIteration, Hangup])
 def test_whatever_a_send_raises_is_a_failure(error: type[BaseException]) -> None:
-    async def send(frame: str) -> None:
-        raise error
-
     async def main() -> None:
-        outbox, receipts = outbox_to(send), Receipts()
+        outbox = outbox_to(RecordingTransport(fails_at=1, error=error()))
+        receipts = Receipts()
         outbox.post("frame", CHUNK, receipts)
         await outbox.settle(1.0)
         assert receipts.all == [False]

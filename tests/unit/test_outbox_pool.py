@@ -307,24 +307,22 @@ def test_an_outbox_that_fails_after_its_last_user_left_is_forgotten(cancelled: b
 
 
 def test_an_outbox_of_a_closed_loop_is_used_in_no_other() -> None:
-    async def send(frame: str) -> None:
-        await asyncio.Event().wait()
-
     async def abandon() -> Outbox:
-        outbox = pool.acquire(send)
+        outbox = pool.acquire(transport)
         outbox.post("frame", CHUNK, receipts)
         await steps()
         return outbox
 
     async def main() -> None:
-        outbox = pool.acquire(send)
+        outbox = pool.acquire(transport)
         assert outbox is not abandoned
         assert receipts.all == [False]
         # Its last user may come to its end late, and takes the new one from nobody.
         abandoned.leave()
-        assert pool.acquire(send) is outbox
+        assert pool.acquire(transport) is outbox
 
     pool, receipts = OutboxPool(Limits()), Receipts()
+    transport = RecordingTransport(hangs_at=1)
     loop = VirtualTimeLoop()
     # The writer that is left behind is the point, and not to be reported as lost.
     loop.set_exception_handler(lambda loop, context: None)
@@ -334,16 +332,14 @@ def test_an_outbox_of_a_closed_loop_is_used_in_no_other() -> None:
 
 
 def test_a_pool_is_closed_in_another_loop_than_the_one_that_left_a_writer_behind() -> None:
-    async def send(frame: str) -> None:
-        await asyncio.Event().wait()
-
     async def abandon() -> None:
-        outbox = pool.acquire(send)
+        outbox = pool.acquire(transport)
         outbox.post("frame", CHUNK, receipts)
         outbox.leave()
         await steps()
 
     pool, receipts = OutboxPool(Limits()), Receipts()
+    transport = RecordingTransport(hangs_at=1)
     loop = asyncio.new_event_loop()
     # The writer that is left behind is the point, and not to be reported as lost.
     loop.set_exception_handler(lambda loop, context: None)
@@ -365,22 +361,18 @@ def test_what_cannot_send_leaves_no_outbox_behind() -> None:
 
 
 def test_another_threads_loop_keeps_its_outbox() -> None:
-    """One function may send for two loops; neither takes what waits from the other."""
-
-    async def send(frame: str) -> None:
-        await asyncio.Event().wait()
-
-    pool = OutboxPool(Limits())
-    receipts = Receipts()
+    """One transport may be that of two loops; neither takes what waits from the other."""
+    pool, receipts = OutboxPool(Limits()), Receipts()
+    transport = RecordingTransport(hangs_at=1)
 
     async def begin() -> Outbox:
-        outbox = pool.acquire(send)
+        outbox = pool.acquire(transport)
         outbox.post("frame", CHUNK, receipts)
         await steps()
         return outbox
 
     async def other() -> Outbox:
-        outbox = pool.acquire(send)
+        outbox = pool.acquire(transport)
         await pool.aclose(1.0)
         return outbox
 

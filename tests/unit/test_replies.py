@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from agent_messaging import AgentMessageHandler, Limits, Message, NativeDialect, Run
-from agent_messaging.testing import RecordingTransport, run_virtual
+from agent_messaging.testing import RecordingTransport, loop_clock, run_virtual
 from support import chat
-from support.clients import Client, ManualClock
+from support.clients import Client
 from support.loop import steps
 
 
@@ -19,8 +19,7 @@ PING = Message(type="ping", message_id="m1")
 
 
 def test_a_refusal_is_one_control_frame() -> None:
-    clock = ManualClock(wall=1_700_000_000.5)
-    client = Client(AgentMessageHandler(echo, clock=clock.clock))
+    client = Client(AgentMessageHandler(echo, clock=loop_clock(1_700_000_000.5)))
     assert client.say(PING) is False
     (frame,) = client.frames
     assert frame == {

@@ -3,9 +3,9 @@
 import asyncio
 
 from agent_messaging import AgentMessageHandler, Limits, Message, MessageRouter, NativeDialect, Run
-from agent_messaging.testing import RecordingTransport, run_virtual
+from agent_messaging.testing import RecordingTransport, loop_clock, run_virtual
 from support import chat
-from support.clients import Client, ManualClock
+from support.clients import Client
 
 PING = Message(type="ping", message_id="m1")
 
@@ -29,7 +29,7 @@ def test_a_frame_that_does_not_decode_is_answered_and_the_connection_lives_on() 
     router = MessageRouter(
         AgentMessageHandler(echo),
         dialect=NativeDialect(limits=Limits(frame_bytes=80)),
-        clock=ManualClock().clock,
+        clock=loop_clock(),
     )
     client = Client(router)
     frames = ["{", "[]", '{"type":5,"message_id":"m1"}', '{"type":"chat","x":"' + "x" * 80 + '"}']
@@ -62,7 +62,7 @@ def test_closing_a_router_waits_for_what_cancelled_calls_left_behind() -> None:
 
 
 def test_a_reply_of_the_router_is_timed_by_its_clock() -> None:
-    client = Client(MessageRouter(clock=ManualClock(wall=1_700_000_000.5).clock))
+    client = Client(MessageRouter(clock=loop_clock(1_700_000_000.5)))
     client.say(PING)
     assert client.frames[0]["timestamp"] == 1_700_000_000.5
 

@@ -24,9 +24,9 @@ from agent_messaging import (
     ToolExecuting,
     TransportError,
 )
-from agent_messaging.testing import RecordingTransport, run_virtual
+from agent_messaging.testing import RecordingTransport, loop_clock, run_virtual
 from support import chat, start_agent
-from support.clients import Client, ManualClock
+from support.clients import Client
 from support.loop import steps
 
 AgentBody = Callable[[Run], Awaitable[object]]
@@ -34,7 +34,7 @@ AgentBody = Callable[[Run], Awaitable[object]]
 
 def talk(agent: AgentBody) -> Client:
     """A client whose one message the agent has worked on, with no assertion of it failing."""
-    client = Client(AgentMessageHandler(agent, clock=ManualClock().clock))
+    client = Client(AgentMessageHandler(agent, clock=loop_clock()))
     assert client.say(chat())
     return client
 
@@ -301,14 +301,12 @@ def test_a_run_without_metadata_has_empty_metadata() -> None:
 
 
 def test_the_run_knows_how_long_it_has_been_running() -> None:
-    clock = ManualClock()
-
     async def agent(run: Run) -> list[int]:
         before = run.elapsed_ms
-        clock.move(1.25)
+        await asyncio.sleep(1.25)
         return [before, run.elapsed_ms]
 
-    client = Client(AgentMessageHandler(agent, clock=clock.clock))
+    client = Client(AgentMessageHandler(agent, clock=loop_clock()))
     assert client.say(chat())
     assert client.payload("agent_completed") == {"result": [0, 1250], "duration_ms": 1250}
 

@@ -40,7 +40,7 @@ class RecordingTransport:
         seconds: float = 0.0,
         fails_at: int | None = None,
         hangs_at: int | None = None,
-        error: Exception | None = None,
+        error: BaseException | None = None,
         swallows: int = 0,
     ) -> None:
         self.frames: list[str] = []
@@ -75,7 +75,7 @@ class RecordingTransport:
         self._reads_on.set()
         self._reads_on = asyncio.Event()
 
-    def fail(self, error: Exception | None = None) -> None:
+    def fail(self, error: BaseException | None = None) -> None:
         """Be gone: each send raises from now on, those that hang too.
 
         Args:
@@ -96,7 +96,7 @@ class RecordingTransport:
         Raises:
             AssertionError: another send is under way, as a connection has one writer; or the send
                 was begun in one task and ends in another, in which no time-out of it would hold.
-            Exception: whatever it is told to fail with.
+            BaseException: whatever it is told to fail with.
         """
         if self._is_sending:
             raise AssertionError("two sends at once on one connection")
