@@ -42,8 +42,8 @@ from support.acts import (
     Within,
 )
 from support.invariants import check
+from support.loop import TICK
 from support.programs import FORMS, Form, agent_of
-from support.stepping import TICK
 from support.trial import Setting, Trial, conduct
 from support.wires import Pace, Wire, at_once, in_scopes, taking_time, under_timeout, yielding
 

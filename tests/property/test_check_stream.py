@@ -120,16 +120,16 @@ class Client:
 
     async def leave(self) -> None:
         await self._connection.close()
-        self.frames += self._connection.socket.frames
+        self.frames += self._connection.transport.frames
 
     @property
     def has_all(self) -> bool:
         """Whether it was shown the end of every run that it was shown."""
-        runs = runs_of([*self.frames, *self._connection.socket.frames]).values()
+        runs = runs_of([*self.frames, *self._connection.transport.frames]).values()
         return all(events[-1]["type"] in TERMINAL for events in runs)
 
     def _cursors(self, lag: int) -> dict[str, int]:
-        frames = decoded([*self.frames, *self._connection.socket.frames])
+        frames = decoded([*self.frames, *self._connection.transport.frames])
         seen = {frame["run_id"]: frame["seq"] for frame in frames if "run_id" in frame}
         return {run_id: max(seq - lag, 0) for run_id, seq in seen.items()}
 

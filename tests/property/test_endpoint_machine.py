@@ -8,7 +8,6 @@ It tries the same examples each time. For a longer search, among others each tim
 import asyncio
 import itertools
 import logging
-import random
 from collections import Counter
 from collections.abc import Coroutine
 from typing import Any, ClassVar, Final, TypeVar
@@ -31,7 +30,8 @@ from support.endpoint_clients import Memory, Pace
 from support.endpoint_model import Request
 from support.endpoint_witness import History
 from support.endpoint_world import Connection, Face, Leaving, LogKind, Setting, World
-from support.scheduling import TICK, seeded_loop
+from support.loop import TICK
+from support.scheduling import seeded_loop
 
 T = TypeVar("T")
 
@@ -129,8 +129,8 @@ class EndpointMachine(RuleBasedStateMachine):
             heartbeat=heartbeat,
             idle_timeout=idle_timeout,
         )
-        shuffling = random.Random(seed) if is_shuffled else None
-        self.runner = asyncio.Runner(loop_factory=lambda: seeded_loop(shuffling, eager=is_eager))
+        order = seed if is_shuffled else None
+        self.runner = asyncio.Runner(loop_factory=lambda: seeded_loop(order, eager=is_eager))
         self.run(self._begin(setting, first_orders))
 
     async def _begin(self, setting: Setting, first_orders: tuple[Order, ...]) -> None:

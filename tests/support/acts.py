@@ -13,7 +13,7 @@ from agent_messaging import (
     Run,
 )
 from agent_messaging.testing.strategies import Chunk, Parallel, Progress, Step, Thinking
-from support.stepping import TICK
+from support.loop import TICK
 from support.trial import watch_of
 
 Block: TypeAlias = tuple[Step, ...]

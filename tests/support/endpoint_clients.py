@@ -10,8 +10,9 @@ from typing import Final, Literal, TypeAlias
 from agent_messaging.testing import StreamChecker
 from support.endpoint_witness import History, Witness
 from support.frames import Json
+from support.loop import TICK
 from support.recount import TERMINAL
-from support.scheduling import TICK, Pauses
+from support.scheduling import Pauses
 
 _EVENT: Final = {"type", "payload", "user_id", "thread_id", "run_id", "seq", "timestamp"}
 _CONTROL: Final = {"type", "payload", "timestamp"}

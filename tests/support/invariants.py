@@ -9,8 +9,8 @@ from agent_messaging import AgentError, LifecycleError, TransportError
 from agent_messaging.testing import check_stream
 from support import recount
 from support.frames import Json, decoded
+from support.loop import BEGINNING
 from support.recount import EPOCH, Counted, Decided
-from support.stepping import BEGINNING
 from support.trial import AgentEnd, Trial
 
 _ENVELOPE = {"type", "payload", "user_id", "thread_id", "run_id", "seq", "timestamp"}

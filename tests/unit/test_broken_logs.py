@@ -3,8 +3,8 @@
 import pytest
 
 from agent_messaging import EventLog
+from agent_messaging.testing import run_virtual
 from agent_messaging.testing.conformance import EVENT_LOG_CASES, Case, LogOnTrial, MakeLog
-from support import run
 from support.broken_logs import ending, leasing, owning, reading, separating, waking
 from support.broken_logs.base import BrokenLog, Settings
 from support.event_logs import HandClock
@@ -120,7 +120,7 @@ def passes(case: Case[MakeLog], broken: type[BrokenLog]) -> bool:
         return LogOnTrial(log, clock.advance)
 
     try:
-        run(case(make_log))
+        run_virtual(case(make_log))
     except Exception:  # noqa: BLE001 - whatever a case or a broken log raises
         return False
     return True

@@ -15,10 +15,11 @@ from agent_messaging import MessageType
 from agent_messaging._events import RUN_EVENTS
 from agent_messaging.testing import BrokenRule, StreamChecker, StreamRule, check_stream
 from agent_messaging.testing import _check_payloads as documented
+from agent_messaging.testing.strategies import frames, json_values, near_valid_frames
 from support import pages
 from support.captures import PAYLOADS, a_run, control, event, greeting, resumed
 from support.frames import Json
-from support.strategies import any_texts, json_values, patient, samples
+from support.strategies import any_texts, patient
 
 STARTED, DONE = event("started", 1), event("completed", 2)
 RUN: Final = a_run("started", "thinking", "tool_executing", "tool_completed", "completed")
@@ -511,12 +512,12 @@ def _near(draw: st.DrawFn) -> object:
     kind = draw(st.sampled_from(sorted(PAYLOADS)))
     frame = event(kind, draw(st.integers(-1, 4)), draw(st.sampled_from(["r1", "r2"])))
     if draw(st.booleans()):
-        frame["payload"] = frame["payload"] | {draw(_names): draw(json_values)}
+        frame["payload"] = frame["payload"] | {draw(_names): draw(json_values())}
     if draw(st.booleans()):
         names = st.sampled_from(sorted(frame["payload"] or {"id": 0}))
-        frame["payload"] = frame["payload"] | {draw(names): draw(json_values)}
+        frame["payload"] = frame["payload"] | {draw(names): draw(json_values())}
     for name in draw(st.lists(st.sampled_from(sorted(frame)), max_size=2)):
-        frame[name] = draw(json_values)
+        frame[name] = draw(json_values())
     return draw(st.sampled_from([frame, json.dumps(frame)]))
 
 
@@ -525,10 +526,11 @@ def _near(draw: st.DrawFn) -> object:
     st.lists(
         st.one_of(
             st.composite(_near)(),
-            json_values,
+            json_values(),
             any_texts,
             st.binary(),
-            samples().map(lambda sample: sample.frame),
+            frames(),
+            near_valid_frames(),
         )
     )
 )

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from agent_messaging import AgentError, AgentMessageHandler
 from agent_messaging._demo import demo, evaluate, find_expressions, text_statistics
-from support import Json, Recorder, chat, decoded, run
+from agent_messaging.testing import RecordingTransport, run_virtual
+from support import Json, chat, decoded
 
 Tree: TypeAlias = Any  # a number, ("-", tree) or (sign, tree, tree)
 
@@ -27,8 +28,8 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def events_for(text: str) -> list[Json]:
-    transport = Recorder()
-    assert run(AgentMessageHandler(demo).handle_message("u1", transport, chat(text)))
+    transport = RecordingTransport()
+    assert run_virtual(AgentMessageHandler(demo).handle_message("u1", transport, chat(text)))
     return decoded(transport.frames)
 
 

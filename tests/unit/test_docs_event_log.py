@@ -5,8 +5,9 @@ from typing import Any, Final
 
 import pytest
 
+from agent_messaging.testing import run_virtual
 from agent_messaging.testing.conformance import EVENT_LOG_CASES
-from support import pages, run
+from support import pages
 
 _BLOCKS: Final = re.findall(
     r"^```python\n(.*?)^```$",
@@ -26,7 +27,7 @@ def _page() -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", EVENT_LOG_CASES)
 def test_the_log_of_the_page_passes(name: str) -> None:
-    run(EVENT_LOG_CASES[name](_page()["make_log"]))
+    run_virtual(EVENT_LOG_CASES[name](_page()["make_log"]))
 
 
 def test_the_page_tests_its_log_with_every_case() -> None:

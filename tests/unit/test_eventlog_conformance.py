@@ -2,11 +2,11 @@
 
 import pytest
 
+from agent_messaging.testing import run_virtual
 from agent_messaging.testing.conformance import EVENT_LOG_CASES
-from support import run
 from support.event_logs import make_memory_log
 
 
 @pytest.mark.parametrize("name", EVENT_LOG_CASES)
 def test_the_log_in_memory_passes(name: str) -> None:
-    run(EVENT_LOG_CASES[name](make_memory_log))
+    run_virtual(EVENT_LOG_CASES[name](make_memory_log))

@@ -62,7 +62,7 @@ ROOMS = (
     ("testing._agent", "testing._async_client"),
     ("testing._client",),
     ("testing._conversation",),
-    ("testing._check_rules", "testing._check_payloads", "testing._loop"),
+    ("testing._check_rules", "testing._check_payloads"),
     ("testing._check_runs",),
     ("testing._check",),
     ("testing",),

@@ -15,8 +15,10 @@ from agent_messaging import (
     Run,
     RunFinished,
 )
-from support import Recorder, chat, run
-from support.clients import Client, ManualClock, steps
+from agent_messaging.testing import RecordingTransport, loop_clock, run_virtual
+from support import chat
+from support.clients import Client
+from support.loop import steps
 
 SECRET = "hunter2"
 
@@ -31,11 +33,6 @@ EVENTS = {
     "hook_failed": {logging.ERROR},
     "hook_error": {logging.DEBUG},
 }
-
-
-class FailingSocket(Recorder):
-    async def __call__(self, frame: str) -> None:
-        raise ConnectionError(SECRET)
 
 
 async def agent(run: Run) -> object:
@@ -72,8 +69,9 @@ async def conversation() -> list[object]:
     outcomes.append(await client.send(Message(type="chat", payload={"text": [SECRET]})))
     outcomes.append(await client.send(chat(SECRET, user_id=SECRET)))
     outcomes.append(await router.handle_frame("user-1", client.transport, f'"{SECRET}'))
-    outcomes.append(await Client(router, FailingSocket()).send(chat(SECRET)))
-    outcomes.append(await Client(handler, Recorder(hangs_at=1)).send(chat(SECRET)))
+    failing = RecordingTransport(fails_at=1, error=ConnectionError(SECRET))
+    outcomes.append(await Client(router, failing).send(chat(SECRET)))
+    outcomes.append(await Client(handler, RecordingTransport(hangs_at=1)).send(chat(SECRET)))
     task = client.start(chat(f"hang {SECRET}"))
     await steps()
     task.cancel()
@@ -98,7 +96,7 @@ def event(record: logging.LogRecord) -> str:
 
 def records_of(caplog: pytest.LogCaptureFixture, level: int) -> list[logging.LogRecord]:
     with caplog.at_level(level, "agent_messaging"):
-        assert run(conversation()) == OUTCOMES
+        assert run_virtual(conversation()) == OUTCOMES
     return [each for each in caplog.records if each.name.startswith("agent_messaging")]
 
 
@@ -133,8 +131,7 @@ def test_an_error_is_told_with_its_traceback_at_debug(caplog: pytest.LogCaptureF
 def test_an_ended_run_is_told_with_its_ids_and_its_outcome(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    clock = ManualClock().clock
-    client = Client(AgentMessageHandler(agent, clock=clock, new_id=lambda: "new"))
+    client = Client(AgentMessageHandler(agent, clock=loop_clock(), new_id=lambda: "new"))
     with caplog.at_level(logging.INFO, "agent_messaging"):
         client.say(chat("work", thread_id="t1"))
         client.say(chat("words", thread_id="t1"))
@@ -236,7 +233,7 @@ def test_broken_logging_never_fails_a_message(
 ) -> None:
     repair = breakage(logger)
     try:
-        outcomes = run(conversation())
+        outcomes = run_virtual(conversation())
     finally:
         repair()
     assert outcomes == OUTCOMES

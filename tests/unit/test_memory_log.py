@@ -13,8 +13,8 @@ from agent_messaging import (
     MessageType,
     RunRecord,
 )
+from agent_messaging.testing import run_virtual
 from agent_messaging.testing.conformance._event_logs.trial import Trial, event, story
-from support import run
 from support.event_logs import HandClock, on_trial
 
 DAY = 24 * 3600
@@ -41,7 +41,7 @@ def test_the_run_of_the_user_that_ended_first_loses_all_of_its_events() -> None:
         assert await held(trial, "a", "b", "c") == [4, 0, 3]
         assert await held(trial, "of another", user_id="bob") == [9]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_the_run_of_all_users_that_ended_first_loses_all_of_its_events() -> None:
@@ -53,7 +53,7 @@ def test_the_run_of_all_users_that_ended_first_loses_all_of_its_events() -> None
         assert await held(trial, "a", user_id="bob") == [0]
         assert await held(trial, "b") == [4]
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("bound", ["runs_per_user", "runs"])
@@ -69,7 +69,7 @@ def test_a_run_more_than_are_held_costs_the_oldest_its_events_when_it_is_claimed
         await trial.claim("c")
         assert await held(trial, "a", "b") == [0, 3]
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("bound", ["runs_per_user", "runs"])
@@ -85,7 +85,7 @@ def test_a_run_that_has_just_ended_is_held_even_if_those_under_way_are_too_many(
         await trial.append_each(leases[1], story(4))
         assert await held(trial, "a", "b") == [0, 4]
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("bound", ["bytes_per_user", "bytes"])
@@ -100,7 +100,7 @@ def test_bytes_are_those_of_the_payloads(bound: str) -> None:
         assert await held(trial, "a") == [2]
         assert (await trial.page("a")).first_seq == 2
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("bound", ["events_per_user", "events"])
@@ -116,7 +116,7 @@ def test_a_run_that_holds_more_than_half_loses_its_own_oldest_events(bound: str)
         assert 80 <= (await held(trial, "endless"))[0] <= 92
         assert await held(trial, "small") == [8]
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("bound", ["events_per_user", "events"])
@@ -135,7 +135,7 @@ def test_runs_under_way_lose_their_oldest_events_in_turns_an_eighth_each(bound: 
         await trial.append(leases["b"], [event(14), event(15)])
         assert await held(trial, "a", "b", "c") == [21, 13, 23]
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("bound", ["bytes_per_user", "bytes"])
@@ -156,7 +156,7 @@ def test_the_newest_event_of_a_run_under_way_is_held_whatever_its_size(bound: st
         await trial.append(await trial.claim("c"), [event(1)])
         assert await held(trial, "a", "c") == [0, 1]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_batch_of_which_some_was_evicted_may_come_again() -> None:
@@ -170,7 +170,7 @@ def test_a_batch_of_which_some_was_evicted_may_come_again() -> None:
         assert kept == batch[-len(kept) :]
         assert await trial.refuses(lease, [*batch[:-1], event(9, payload='"other"')])
 
-    run(main())
+    run_virtual(main())
 
 
 # Claims.
@@ -195,7 +195,7 @@ def test_the_oldest_claim_of_a_run_that_has_ended_goes_where_there_are_too_many(
         assert await trial.log.find_claim("ann", "message of b") is not None
         await trial.append_each(under_way, story(3))
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("bound", ["claims_per_user", "claims"])
@@ -212,7 +212,7 @@ def test_no_claim_is_made_that_would_cost_one_of_a_run_under_way(bound: str) -> 
         await trial.append_each(first, story(3))
         await trial.claim("c")
 
-    run(main())
+    run_virtual(main())
 
 
 def test_the_claims_of_one_user_cost_no_other_user_anything() -> None:
@@ -224,7 +224,7 @@ def test_the_claims_of_one_user_cost_no_other_user_anything() -> None:
         assert await held(trial, "run", user_id="bob") == [3]
         assert await trial.log.find_claim("bob", "message of run") is not None
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_claim_is_kept_from_the_end_of_its_run_on() -> None:
@@ -242,7 +242,7 @@ def test_a_claim_is_kept_from_the_end_of_its_run_on() -> None:
         assert await trial.log.find_run("ann", "run") is None
         await trial.claim("new", message_id="message of run")
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_run_id_that_another_message_has_is_refused() -> None:
@@ -254,7 +254,7 @@ def test_a_run_id_that_another_message_has_is_refused() -> None:
         await trial.append_each(lease, story(3))
         assert await trial.log.find_claim("ann", "other") is None
 
-    run(main())
+    run_virtual(main())
 
 
 # Promptness.
@@ -271,7 +271,7 @@ def test_an_append_is_done_and_has_woken_everybody_when_it_returns() -> None:
         assert trial.log.append(lease, (event(3),)) is APPENDED
         assert woken == [1, 3], "nothing came of the retry"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_who_is_woken_finds_the_event_and_may_ask_anything() -> None:
@@ -300,7 +300,7 @@ def test_who_is_woken_finds_the_event_and_may_ask_anything() -> None:
             (0, None),
         ]
 
-    run(main())
+    run_virtual(main())
 
 
 # Set up.
@@ -348,4 +348,4 @@ def test_by_default_time_is_the_systems_monotonic_one() -> None:
         await trial.claim("expired", lease_seconds=-1)
         assert [taken.lease.run_id for taken in await trial.take()] == ["expired"]
 
-    run(main())
+    run_virtual(main())

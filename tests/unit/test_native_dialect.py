@@ -18,7 +18,8 @@ from agent_messaging import (
     Run,
 )
 from agent_messaging._limits import DEFAULT_LIMITS
-from support import Recorder, decoded, run
+from agent_messaging.testing import RecordingTransport, run_virtual
+from support import decoded
 
 FRAME_BYTES = 262_144
 
@@ -302,9 +303,9 @@ def test_a_bad_frame_is_answered_and_the_connection_lives_on(
         assert await router.handle_frame("u1", transport, frame_with('{"text":"good"}'))
 
     requests: list[str] = []
-    transport = Recorder()
+    transport = RecordingTransport()
     router = MessageRouter(AgentMessageHandler(agent))
-    run(main())
+    run_virtual(main())
     reply, *events = decoded(transport.frames)
     assert reply["type"] == "error_message"
     assert reply["payload"]["code"] == code
@@ -318,9 +319,11 @@ def test_the_user_of_the_connection_may_stand_in_the_frame() -> None:
     async def agent(run: Run) -> str:
         return run.context.user_id
 
-    transport = Recorder()
+    transport = RecordingTransport()
     frame = '{"type":"chat","payload":{"text":"a"},"user_id":"u1"}'
-    assert run(MessageRouter(AgentMessageHandler(agent)).handle_frame("u1", transport, frame))
+    assert run_virtual(
+        MessageRouter(AgentMessageHandler(agent)).handle_frame("u1", transport, frame)
+    )
     assert decoded(transport.frames)[-1]["payload"]["result"] == "u1"
 
 

@@ -4,8 +4,8 @@ import fakeredis
 import pytest
 
 from agent_messaging.eventlog.redis_streams import RedisClient, RedisStreamsEventLog
+from agent_messaging.testing import run_virtual
 from agent_messaging.testing.conformance import EVENT_LOG_CASES, LogOnTrial, MakeLog
-from support import run
 from support.redis_logs import FaultyClient, fake_client, redis_log_on_trial
 
 #: A notice that a client sends again is told again; this one counts them.
@@ -27,7 +27,7 @@ def test_the_log_in_redis_passes(name: str) -> None:
         async with fake_client() as client:
             await EVENT_LOG_CASES[name](made_over(client))
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("name", EVENT_LOG_CASES)
@@ -40,7 +40,7 @@ def test_it_passes_over_a_client_that_decodes_what_it_reads(name: str) -> None:
         async with decoding as client:
             await EVENT_LOG_CASES[name](made_over(client))
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("name", sorted(EVENT_LOG_CASES.keys() - {COUNTS_NOTICES}))
@@ -51,4 +51,4 @@ def test_it_passes_over_a_client_that_sends_everything_twice(name: str) -> None:
             twice.sends_twice = True
             await EVENT_LOG_CASES[name](made_over(twice))
 
-    run(main())
+    run_virtual(main())

@@ -11,9 +11,10 @@ import pytest
 from agent_messaging import EventLogError, Notice
 from agent_messaging.eventlog._redis_keys import Keys
 from agent_messaging.eventlog.redis_streams import RedisLogError, RedisStreamsEventLog
+from agent_messaging.testing import run_virtual
 from agent_messaging.testing.conformance._event_logs.closing import CALLS
 from agent_messaging.testing.conformance._event_logs.trial import Trial, Wakes, event, story
-from support import run, tasks_left
+from support import tasks_left
 from support.redis_logs import FaultyClient, fake_client, redis_trial
 
 #: Each method that asks the server.
@@ -43,7 +44,7 @@ def in_trouble(main: Callable[[FaultyClient, Trial], Awaitable[None]], **options
             assert not tasks_of_the_log()
             assert await faulty.client.execute_command("PING"), "the host's client stays open"
 
-    run(whole())
+    run_virtual(whole())
 
 
 def tasks_of_the_log() -> list[str]:
@@ -436,7 +437,7 @@ def test_the_pauses_of_readers_differ() -> None:
                 await main(faulty, trial)
                 await trial.log.aclose()
 
-        run(whole())
+        run_virtual(whole())
     assert counts[1] > 1.5 * counts[0]
 
 

@@ -16,8 +16,10 @@ from agent_messaging import (
     ToolCompleted,
     ToolExecuting,
 )
-from support import Recorder, chat, run
-from support.clients import Client, steps
+from agent_messaging.testing import RecordingTransport, run_virtual
+from support import chat
+from support.clients import Client
+from support.loop import steps
 
 SMALL = Limits(outbox_frames=1)
 
@@ -115,7 +117,7 @@ def test_a_cancelled_generator_cleans_up_before_the_run_ends() -> None:
         assert client.types == [*cleaned, "agent_cancelled"]
         return cleaned
 
-    assert run(main()) == ["agent_started", "agent_thinking"]
+    assert run_virtual(main()) == ["agent_started", "agent_thinking"]
 
 
 def test_a_generator_at_a_yield_is_closed_when_its_run_is_cancelled() -> None:
@@ -129,7 +131,7 @@ def test_a_generator_at_a_yield_is_closed_when_its_run_is_cancelled() -> None:
             finally:
                 closed.set()
 
-        client = Client(AgentMessageHandler(endless, limits=SMALL), Recorder(hangs_at=2))
+        client = Client(AgentMessageHandler(endless, limits=SMALL), RecordingTransport(hangs_at=2))
         task = client.start(chat())
         await steps()
         task.cancel()
@@ -137,7 +139,7 @@ def test_a_generator_at_a_yield_is_closed_when_its_run_is_cancelled() -> None:
             await task
         assert closed.is_set()
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_generators_own_task_group_that_failed_is_no_cancellation() -> None:

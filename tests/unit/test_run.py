@@ -24,15 +24,17 @@ from agent_messaging import (
     ToolExecuting,
     TransportError,
 )
-from support import Recorder, chat, run, start_agent
-from support.clients import Client, ManualClock, steps
+from agent_messaging.testing import RecordingTransport, loop_clock, run_virtual
+from support import chat, start_agent
+from support.clients import Client
+from support.loop import steps
 
 AgentBody = Callable[[Run], Awaitable[object]]
 
 
 def talk(agent: AgentBody) -> Client:
     """A client whose one message the agent has worked on, with no assertion of it failing."""
-    client = Client(AgentMessageHandler(agent, clock=ManualClock().clock))
+    client = Client(AgentMessageHandler(agent, clock=loop_clock()))
     assert client.say(chat())
     return client
 
@@ -223,7 +225,7 @@ def test_emitting_after_the_transport_failed_raises_each_time() -> None:
         failures.extend(error.value.__cause__ for error in (first, second, third, fourth))
         return "insists"
 
-    client = Client(AgentMessageHandler(agent), Recorder(fails_at=1))
+    client = Client(AgentMessageHandler(agent), RecordingTransport(fails_at=1))
     assert client.say(chat()) is False
     assert [type(failure) for failure in failures] == [ConnectionError] * 4
 
@@ -237,7 +239,7 @@ def test_awaiting_an_event_waits_while_the_outbox_is_full() -> None:
             waited.append(run.report.undelivered)
 
     client = Client(
-        AgentMessageHandler(agent, limits=Limits(outbox_frames=2)), Recorder(seconds=0.01)
+        AgentMessageHandler(agent, limits=Limits(outbox_frames=2)), RecordingTransport(seconds=0.01)
     )
     assert client.say(chat())
     assert max(waited) == 2
@@ -268,10 +270,10 @@ def test_the_run_knows_its_request_its_message_and_its_context() -> None:
     async def agent(run: Run) -> None:
         held.append(run)
 
-    transport = Recorder()
+    transport = RecordingTransport()
     message = start_agent("fly me", thread_id="t1", message_id="m1")
     handler = AgentMessageHandler(agent, new_id=lambda: "new")
-    assert run(handler.handle_message("u1", transport, message, metadata={"plan": "pro"}))
+    assert run_virtual(handler.handle_message("u1", transport, message, metadata={"plan": "pro"}))
     (held_run,) = held
     assert held_run.request == "fly me"
     assert held_run.message is message
@@ -299,14 +301,12 @@ def test_a_run_without_metadata_has_empty_metadata() -> None:
 
 
 def test_the_run_knows_how_long_it_has_been_running() -> None:
-    clock = ManualClock()
-
     async def agent(run: Run) -> list[int]:
         before = run.elapsed_ms
-        clock.move(1.25)
+        await asyncio.sleep(1.25)
         return [before, run.elapsed_ms]
 
-    client = Client(AgentMessageHandler(agent, clock=clock.clock))
+    client = Client(AgentMessageHandler(agent, clock=loop_clock()))
     assert client.say(chat())
     assert client.payload("agent_completed") == {"result": [0, 1250], "duration_ms": 1250}
 

@@ -16,8 +16,9 @@ from agent_messaging import (
     Run,
     ToolCompleted,
 )
-from support import Recorder, chat
-from support.clients import Client, ManualClock
+from agent_messaging.testing import RecordingTransport, loop_clock
+from support import chat
+from support.clients import Client
 
 AgentBody = Callable[[Run], Awaitable[object]]
 
@@ -30,16 +31,14 @@ def talk(agent: AgentBody) -> Client:
 
 
 def test_a_completed_tool_as_an_event_object_gets_its_name_and_its_measured_duration() -> None:
-    clock = ManualClock()
-
     async def agent(run: Run) -> None:
         await run.tool_executing("c1", "search")
-        clock.move(0.25)
+        await asyncio.sleep(0.25)
         await run.emit(
             ToolCompleted(tool_call_id="c1", tool_name="?", result=[1], duration_ms=999_999)
         )
 
-    client = Client(AgentMessageHandler(agent, clock=clock.clock))
+    client = Client(AgentMessageHandler(agent, clock=loop_clock()))
     assert client.say(chat())
     assert client.payload("tool_completed") == {
         "tool_call_id": "c1",
@@ -127,13 +126,11 @@ def test_tools_may_overlap_and_nest() -> None:
 
 
 def test_a_tool_block_measures_its_time_on_the_monotonic_clock() -> None:
-    clock = ManualClock()
-
     async def agent(run: Run) -> None:
         async with run.tool("slow"):
-            clock.move(1.5)
+            await asyncio.sleep(1.5)
 
-    client = Client(AgentMessageHandler(agent, clock=clock.clock))
+    client = Client(AgentMessageHandler(agent, clock=loop_clock()))
     assert client.say(chat())
     assert client.payload("tool_completed")["duration_ms"] == 1500
 
@@ -197,15 +194,13 @@ def test_a_block_left_by_a_cancellation_stays_open_until_the_run_ends() -> None:
 
 
 def test_open_tools_are_interrupted_at_the_end_the_oldest_first() -> None:
-    clock = ManualClock()
-
     async def agent(run: Run) -> None:
         await run.tool_executing("b", "second letter")
-        clock.move(1)
+        await asyncio.sleep(1)
         await run.tool_executing("a", "first letter")
-        clock.move(2)
+        await asyncio.sleep(2)
 
-    client = Client(AgentMessageHandler(agent, clock=clock.clock))
+    client = Client(AgentMessageHandler(agent, clock=loop_clock()))
     assert client.say(chat())
     assert client.payloads("tool_completed") == [
         {
@@ -334,7 +329,7 @@ def test_entering_and_leaving_a_block_waits_while_the_outbox_is_full() -> None:
         waiting.append(run.report.undelivered)
 
     limits = Limits(outbox_frames=2)
-    client = Client(AgentMessageHandler(agent, limits=limits), Recorder(seconds=0.1))
+    client = Client(AgentMessageHandler(agent, limits=limits), RecordingTransport(seconds=0.1))
     assert client.say(chat())
     assert max(waiting) == 2
 

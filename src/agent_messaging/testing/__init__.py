@@ -5,6 +5,8 @@ Nothing of it is imported by the package itself.
 
 from agent_messaging.testing._agent import run_agent, run_agent_async
 from agent_messaging.testing._async_client import AsyncClient
+from agent_messaging.testing._check import StreamChecker, check_stream
+from agent_messaging.testing._check_rules import BrokenRule, StreamRule
 from agent_messaging.testing._client import Client
 from agent_messaging.testing._conversation import (
     AsyncConversation,
@@ -13,8 +15,6 @@ from agent_messaging.testing._conversation import (
     converse_async,
 )
 from agent_messaging.testing._determinism import counted_ids, loop_clock
-from agent_messaging.testing._check import StreamChecker, check_stream
-from agent_messaging.testing._check_rules import BrokenRule, StreamRule
 from agent_messaging.testing._loop import HangError, VirtualTimeLoop, run_virtual
 from agent_messaging.testing._received import ReceivedFrame
 from agent_messaging.testing._transcript import Ending, ToolUse, Transcript
@@ -24,29 +24,27 @@ from agent_messaging.testing._troubles import LoggedTrouble, UnexpectedError
 __all__ = [
     "AsyncClient",
     "AsyncConversation",
+    "BrokenRule",
     "Client",
     "Ending",
     "HangError",
     "LoggedTrouble",
     "ReceivedFrame",
     "RecordingTransport",
+    "StreamChecker",
+    "StreamRule",
     "SyncConversation",
     "ToolUse",
     "Transcript",
     "UnexpectedError",
     "VirtualTimeLoop",
+    "check_stream",
     "converse",
     "converse_async",
     "counted_ids",
     "loop_clock",
     "run_agent",
     "run_agent_async",
-    "BrokenRule",
-    "HangError",
-    "StreamChecker",
-    "StreamRule",
-    "VirtualTimeLoop",
-    "check_stream",
     "run_virtual",
 ]
 
@@ -54,4 +52,3 @@ __all__ = [
 for _public in [globals()[name] for name in __all__]:
     if hasattr(_public, "__qualname__") and _public.__module__.startswith(f"{__name__}."):
         _public.__module__ = __name__
-    _public.__module__ = __name__

@@ -16,11 +16,14 @@ def counted_ids(prefix: str = "id-") -> Callable[[], str]:
     return lambda: f"{prefix}{next(numbers)}"
 
 
-def loop_clock() -> Clock:
-    """A clock for ``clock=`` that shows the running event loop's time, both ways.
+def loop_clock(epoch: float = 0.0) -> Clock:
+    """A clock for ``clock=`` that shows the running event loop's time.
 
     In a `VirtualTimeLoop` it begins at 0 and goes on only while everything waits. Outside of a loop
     it stands still.
+
+    Args:
+        epoch: seconds by which what it shows as the wall's time is ahead.
     """
     shown = 0.0
 
@@ -30,4 +33,4 @@ def loop_clock() -> Clock:
             shown = asyncio.get_running_loop().time()
         return shown
 
-    return Clock(wall=now, monotonic=now)
+    return Clock(wall=lambda: epoch + now(), monotonic=now)

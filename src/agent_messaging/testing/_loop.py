@@ -27,16 +27,15 @@ class HangError(AssertionError):
 class _Selector(selectors.DefaultSelector):
     """Polls what is ready now, and lets the loop's clock jump instead of waiting."""
 
-    def __init__(self, before_step: Callable[[], None]) -> None:
+    def __init__(self, begin_turn: Callable[[], bool]) -> None:
         super().__init__()
         self.now = 0.0
         self.threads = 0
-        self._before_step = before_step
+        self._begin_turn = begin_turn
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        self._before_step()
+        is_idle = not self._begin_turn() and (timeout is None or timeout > 0)
         # What a thread works on takes real time, during which virtual time stands still.
-        is_idle = timeout is None or timeout > 0
         ready = super().select(None if self.threads and is_idle else 0)
         if not ready and is_idle:
             if timeout is None:
@@ -67,13 +66,32 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def __init__(self, seed: int | None = None) -> None:
         self._randomness = None if seed is None else random.Random(seed)  # noqa: S311 - to repeat it
-        self._virtual = _Selector(self._shuffle)
+        self._turns = 0
+        self._planned: dict[int, list[Callable[[], object]]] = {}
+        self._virtual = _Selector(self._begin_turn)
         super().__init__(self._virtual)
         self._handles = cast("deque[asyncio.Handle]", cast("Any", self)._ready)  # noqa: SLF001 - no other way
 
     def time(self) -> float:
         """Seconds since the loop was made."""
         return self._virtual.now
+
+    @property
+    def turns(self) -> int:
+        """How many turns have begun: in each, all goes on that was ready when it began."""
+        return self._turns
+
+    def call_after_turns(self, turns: int, callback: Callable[[], object]) -> None:
+        """Call something between two turns, before time moves.
+
+        A test that cancels a task, or disconnects a client, after each number of turns that it
+        takes undisturbed, has done so at each point where that task can wait.
+
+        Args:
+            turns: how many are to pass after this one.
+            callback: what is called; what it raises comes out of whatever runs the loop.
+        """
+        self._planned.setdefault(self._turns + turns, []).append(callback)
 
     def run_in_executor(
         self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts
@@ -94,6 +112,15 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def _thread_done(self, _: object) -> None:
         self._virtual.threads -= 1
+
+    def _begin_turn(self) -> bool:
+        """Whether something was done that the loop has not taken note of yet."""
+        callbacks = self._planned.pop(self._turns, ())
+        for callback in callbacks:
+            callback()
+        self._turns += 1
+        self._shuffle()
+        return bool(callbacks)
 
     def _shuffle(self) -> None:
         handles = self._handles
