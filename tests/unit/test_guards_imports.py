@@ -105,9 +105,6 @@ ROOMS = (
     ("_cli_run",),
     ("_cli",),
     ("__main__",),
-    # The kit for hosts' tests.
-    ("testing._loop",),
-    ("testing",),
     ("testing._program", "testing._wire_strategies"),
     ("testing._near_valid", "testing._program_strategies"),
     ("testing.strategies",),
