@@ -448,6 +448,7 @@ def test_a_log_with_a_thread_of_its_own_is_talked_to_in_real_time(tmp_path: obje
         assert client.expect_run().result == "done"
         with pytest.raises(AssertionError, match=r"no pong came in 0\.001 s"):
             client.expect("pong", timeout=0.001)
+    asyncio.run(log.aclose())
 
 
 # In a loop of the test's own.
