@@ -110,6 +110,19 @@ def test_one_that_is_made_to_hang_does_so_from_a_send_on() -> None:
     run_virtual(main())
 
 
+def test_a_hanging_send_that_is_cut_off_leaves_the_next_one_hanging() -> None:
+    async def main() -> None:
+        transport = RecordingTransport(hangs_at=1)
+        for _ in range(2):
+            sending = await begun(transport("frame"))
+            sending.cancel()
+            await settle()
+            assert sending.cancelled()
+        assert transport.frames == []
+
+    run_virtual(main())
+
+
 def test_so_many_sends_are_let_through() -> None:
     async def main() -> None:
         transport = RecordingTransport(hangs_at=1)
