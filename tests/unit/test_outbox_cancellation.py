@@ -228,10 +228,11 @@ def test_closing_gives_up_what_is_still_unsent() -> None:
     async def main() -> None:
         receipts = Receipts()
         outbox = outbox_to(Recorder(hangs_at=2))
+        await asyncio.sleep(1.0)
         for _ in range(3):
             outbox.post("frame", CHUNK, receipts)
         await outbox.aclose(5.0)
-        assert now() == 5.0
+        assert now() == 6.0
         assert receipts.all == [True, False, False]
         assert outbox.failed
         assert tasks_left() == []
@@ -259,7 +260,7 @@ def test_closing_does_not_hang_on_a_send_that_swallows_its_cancellation() -> Non
         outbox = outbox_to(Swallower(returns=False))
         outbox.post("frame", CHUNK, Receipts())
         await outbox.aclose(5.0)
-        assert 5.0 < now() <= 10.0
+        assert 5.0 < now() < 5.5
         [writer] = tasks_left()
         assert not writer.done()
 
