@@ -52,14 +52,19 @@ def test_a_completed_tool_as_an_event_object_gets_its_name_and_its_measured_dura
 
 def test_a_completed_tool_with_an_error_says_so() -> None:
     async def agent(run: Run) -> None:
-        await run.tool_executing("c1", "search")
+        for name in ("c1", "c2", "c3"):
+            await run.tool_executing(name, "search")
         await run.tool_completed("c1", "ignored", error="No index")
-        await run.tool_executing("c2", "search")
         await run.tool_completed("c2", error="")
+        await run.emit(
+            ToolCompleted(tool_call_id="c3", tool_name="?", status="error", error="No index")
+        )
 
-    first, second = talk(agent).payloads("tool_completed")
-    assert (first["status"], first["error"], "result" in first) == ("error", "No index", False)
-    assert (second["status"], second["error"]) == ("error", "")
+    told = [
+        (payload["status"], payload["error"], "result" in payload)
+        for payload in talk(agent).payloads("tool_completed")
+    ]
+    assert told == [("error", error, False) for error in ("No index", "", "No index")]
 
 
 def test_a_tool_block_is_executing_and_then_completed_with_what_it_found() -> None:

@@ -1,6 +1,7 @@
 """Connections that are served: frames that can be iterated over, until they or the session end."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ import pytest
 from agent_messaging import ErrorCode, Limits, RemoteError, SessionEnd, SessionEndReason
 from support import run, tasks_left
 from support.endpoints import Site, Socket, frame, now, settle
+from support.lines import lines
 
 CHAT: Final = frame("chat", {"text": "work 50"}, message_id="m", thread_id="t")
 
@@ -227,7 +229,9 @@ def test_one_that_is_refused_hears_why_and_has_no_session() -> None:
 
 
 @pytest.mark.parametrize("fault", ["stalled", "broken"])
-def test_one_that_is_refused_on_a_bad_socket_is_refused_all_the_same(fault: str) -> None:
+def test_one_that_is_refused_on_a_bad_socket_is_refused_all_the_same(
+    fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async def main() -> None:
         async with Site(limits=Limits(sessions_per_user=1)) as site:
             await site.connect()
@@ -238,4 +242,8 @@ def test_one_that_is_refused_on_a_bad_socket_is_refused_all_the_same(fault: str)
             assert end.reason == "refused"
             assert now() == pytest.approx(5 if fault == "stalled" else 0, abs=0.1)
 
-    run(main())
+    with caplog.at_level(logging.INFO, "agent_messaging"):
+        run(main())
+    [line] = lines(caplog, "transport_failed")
+    error = "TimeoutError" if fault == "stalled" else "ConnectionError"
+    assert (line["levelno"], line["error"]) == (logging.INFO, error)
