@@ -81,6 +81,10 @@ def test_a_tool_block_is_executing_and_then_completed_with_what_it_found() -> No
 
     client = talk(agent)
     assert client.types[1:-1] == ["tool_executing", "tool_completed"] * 2
+    assert client.payloads("tool_executing") == [
+        {"tool_call_id": "call_1", "tool_name": "search", "arguments": {"q": 1}},
+        {"tool_call_id": "call_2", "tool_name": "nothing", "arguments": None},
+    ]
     assert [payload["tool_call_id"] for payload in client.payloads("tool_completed")] == [
         "call_1",
         "call_2",

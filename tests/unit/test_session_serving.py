@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
 import pytest
@@ -102,6 +102,32 @@ def test_a_generator_of_frames_is_closed_and_what_it_raises_then_is_no_more_than
             end = await serving(site, frames(), Socket())
             assert end.reason == "disconnected"
             assert closed == [pytest.approx(0, abs=0.1)]
+
+    run(main())
+
+
+class FailsToClose(AsyncGenerator[str, None]):
+    """Frames that come to their end, and are then not to be closed."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    async def asend(self, value: None, /) -> str:
+        raise StopAsyncIteration
+
+    async def athrow(self, *_: object) -> str:
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        raise self._error
+
+
+def test_what_the_closing_of_ended_frames_raises_is_kept_too() -> None:
+    async def main() -> None:
+        async with Site() as site:
+            error = ConnectionResetError("gone")
+            end = await serving(site, FailsToClose(error), Socket())
+            assert end == SessionEnd(reason="disconnected", error=error)
 
     run(main())
 
