@@ -138,6 +138,38 @@ def test_runs_under_way_lose_their_oldest_events_in_turns_an_eighth_each(bound: 
     run(main())
 
 
+@pytest.mark.parametrize("bound", ["events_per_user", "events"])
+def test_a_run_of_one_event_is_passed_over_and_has_its_turn_again_once_it_has_more(
+    bound: str,
+) -> None:
+    async def main() -> None:
+        bounds: dict[str, Any] = {bound: 8}
+        trial = on_trial(MemoryEventLog(**bounds))
+        leases = {name: await trial.claim(name) for name in ("a", "b", "c")}
+        for name, length in (("a", 1), ("b", 3), ("c", 4)):
+            await trial.append_each(leases[name], [event(seq) for seq in range(1, length + 1)])
+        await trial.append(leases["b"], [event(4)])
+        assert await held(trial, "a", "b", "c") == [1, 3, 4]
+        for seq, expected in ((2, [2, 3, 3]), (3, [3, 2, 3]), (4, [3, 2, 3]), (5, [4, 2, 2])):
+            await trial.append(leases["a"], [event(seq)])
+            assert await held(trial, "a", "b", "c") == expected
+
+    run(main())
+
+
+@pytest.mark.parametrize("bound", ["events_per_user", "events"])
+def test_a_run_of_two_events_loses_the_older_one_in_its_turn(bound: str) -> None:
+    async def main() -> None:
+        bounds: dict[str, Any] = {bound: 5}
+        trial = on_trial(MemoryEventLog(**bounds))
+        leases = {name: await trial.claim(name) for name in ("a", "b", "c")}
+        for name in ("a", "b", "c"):
+            await trial.append_each(leases[name], [event(1), event(2)])
+        assert await held(trial, "a", "b", "c") == [1, 2, 2]
+
+    run(main())
+
+
 @pytest.mark.parametrize("bound", ["bytes_per_user", "bytes"])
 def test_the_newest_event_of_a_run_under_way_is_held_whatever_its_size(bound: str) -> None:
     async def main() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from contextvars import ContextVar
 
 import pytest
 
@@ -188,6 +189,22 @@ def test_a_cancelled_writer_is_a_failed_transport(steps_before: int) -> None:
         await steps()
         assert tasks_left() == []
         assert now() == 0.0
+
+    run(main())
+
+
+def test_what_a_run_sets_in_its_context_does_not_reach_the_receipts_of_a_cancelled_writer() -> None:
+    variable = ContextVar("variable", default="of the connection")
+
+    async def main() -> None:
+        seen: list[str] = []
+        outbox = outbox_to(Recorder())
+        variable.set("of a run")
+        outbox.post("frame", CHUNK, lambda kind, accepted: seen.append(variable.get()))
+        [writer] = tasks_left()
+        writer.cancel()
+        await outbox.settle(60.0)
+        assert seen == ["of the connection"]
 
     run(main())
 
