@@ -337,7 +337,7 @@ def test_a_text_is_encoded_as_a_payload_of_one_text(text: str) -> None:
 def test_a_text_that_is_none_is_refused(
     text: object, dumps: Callable[[object], str] | None
 ) -> None:
-    with pytest.raises(PayloadError):
+    with pytest.raises(PayloadError, match=f"not {type(text).__name__}"):
         NativeDialect(dumps=dumps).encode_text(text)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
