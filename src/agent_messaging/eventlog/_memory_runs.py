@@ -162,10 +162,8 @@ class Run:
 
     def ends_with(self, events: Sequence[LoggedEvent]) -> bool:
         """Whether these were the last that were appended, as far as they are held."""
-        if not self.events or events[-1].seq != self.last_seq:
-            return False
         count = min(len(events), len(self.events))
-        return self.events[-count:] == list(events[-count:])
+        return count > 0 and self.events[-count:] == list(events[-count:])
 
     def outweighs(self, bounds: Bounds) -> bool:
         """Whether it holds more than half of what may be held, and can do with less."""
