@@ -9,6 +9,7 @@ import pytest
 from agent_messaging import ConfigurationError, Endpoint, SessionEnd, TransportError
 from support import run
 from support.endpoints import Connection, Site, Socket, frame, now, settle
+from support.lines import lines
 
 OWN: Final = '{"type": "own", "payload": {}}'
 
@@ -60,7 +61,10 @@ TOLD: Final[list[tuple[Callable[[Connection], Awaitable[None]], str, list[str]]]
 
 @pytest.mark.parametrize(("act", "reason", "told"), TOLD)
 def test_the_host_is_told_at_most_once_of_an_end_and_never_of_its_own(
-    act: Callable[[Connection], Awaitable[None]], reason: str, told: list[str]
+    act: Callable[[Connection], Awaitable[None]],
+    reason: str,
+    told: list[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def main() -> None:
         async with Site(idle_timeout=100.0) as site:
@@ -81,6 +85,7 @@ def test_the_host_is_told_at_most_once_of_an_end_and_never_of_its_own(
         assert client.socket.closed == told
 
     run(main())
+    assert lines(caplog, "task_failed") == []
 
 
 @pytest.mark.parametrize("fault", ["raises", "hangs"])
