@@ -12,14 +12,13 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 if not __package__:  # run as a script, this file is found and its package is not
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from mutation.project import copy_project, modules
+from mutation.project import Group, copy_project, groups
 from mutation.survivors import Change, Explanation, change_of, explained, explanations
 
 #: The tool's words for what became of a mutant that was noticed.
@@ -27,39 +26,41 @@ _NOTICED: Final = ("killed", "timeout")
 
 _COLUMNS: Final = "{:<15} {:>8} {:>8} {:>10} {:>10} {:>6}"
 
-#: The modules that are changed: their files by their short names.
-_MODULES: Final = {Path(path).stem: path for path in modules()}
-
 
 def main() -> int:
-    """Run the tool in a copy of the project, and print the figures; progress goes to stderr."""
+    """Run the tool in copies of the project, and print the figures; progress goes to stderr."""
+    all_names = [name for group in groups() for name in group.modules]
     parser = argparse.ArgumentParser(
         description="Changes the core and runs its tests; exits with 0 if all misses are explained."
     )
     parser.add_argument(
-        "modules", nargs="*", metavar="MODULE", help=f"all by default: {', '.join(_MODULES)}"
+        "modules", nargs="*", metavar="MODULE", help=f"all by default: {', '.join(all_names)}"
     )
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="at once")
-    parser.add_argument("--keep", action="store_true", help="keep the copy, and say where it is")
+    parser.add_argument("--keep", action="store_true", help="keep the copies, and say where")
     options = parser.parse_args()
-    if unknown := [name for name in options.modules if name not in _MODULES]:
-        parser.error(f"no module that is changed: {', '.join(unknown)}")
-    folder = Path(tempfile.mkdtemp(prefix="mutation-"))
-    try:
-        copy_project(folder)
-        patterns = [f"{_imported(name)}.x*" for name in options.modules]
-        _mutmut(folder, "run", f"--max-children={options.processes}", *patterns)
-        return _report(folder, options.modules or list(_MODULES))
-    finally:
-        if options.keep:
-            print(f"kept; look at it with: cd {folder} && mutmut browse", file=sys.stderr)
-        else:
-            shutil.rmtree(folder)
-
-
-def _imported(name: str) -> str:
-    """A module, as it is imported."""
-    return ".".join(Path(_MODULES[name]).with_suffix("").parts[1:])
+    if unknown := set(options.modules).difference(all_names):
+        parser.error(f"no module that is changed: {', '.join(sorted(unknown))}")
+    names: list[str] = options.modules or all_names
+    report = Report()
+    print(_COLUMNS.format("module", "mutants", "killed", "timed out", "explained", "left"))
+    for group in groups():
+        chosen = [name for name in names if name in group.modules]
+        if not chosen:
+            continue
+        folder = Path(tempfile.mkdtemp(prefix="mutation-"))
+        try:
+            copy_project(folder, group)
+            patterns = [f"{group.imported(name)}.x*" for name in chosen]
+            _mutmut(folder, "run", f"--max-children={options.processes}", *patterns)
+            report.add(folder, group, chosen)
+        finally:
+            if options.keep:
+                print(f"kept; look at it with: cd {folder} && mutmut browse", file=sys.stderr)
+            else:
+                shutil.rmtree(folder)
+    report.finish(are_all=len(names) == len(all_names))
+    return 1 if report.left else 0
 
 
 def _mutmut(folder: Path, *arguments: str) -> str:
@@ -74,43 +75,50 @@ def _mutmut(folder: Path, *arguments: str) -> str:
     return done.stdout or ""
 
 
-def _report(folder: Path, names: Sequence[str]) -> int:
-    """Print the figures of each module, and what is left to look at."""
-    known = explanations()
-    used: set[Explanation] = set()
-    left: list[Change] = []
-    print(_COLUMNS.format("module", "mutants", "killed", "timed out", "explained", "left"))
-    lines = (line.strip() for line in _mutmut(folder, "results", "--all", "true").splitlines())
-    fates = dict(line.rsplit(": ", 1) for line in lines if line)
-    sums: Counter[str] = Counter()
-    for name in names:
-        counts: Counter[str] = Counter()
-        for mutant, fate in fates.items():
-            if not mutant.startswith(f"{_imported(name)}."):
-                continue
-            counts["mutants"] += 1
-            if fate in _NOTICED:
-                counts[fate] += 1
-                continue
-            change = change_of(mutant, _mutmut(folder, "show", mutant))
-            explanation = explained(change, known)
-            if explanation is None:
-                counts["left"] += 1
-                left.append(change)
-            else:
-                counts["explained"] += 1
-                used.add(explanation)
-        print(_row(name, counts))
-        sums += counts
-    if len(names) > 1:
-        print(_row("all", sums))
-    for change in left:
-        print(f"\nnot noticed: {change}")
-    if len(names) == len(_MODULES):
-        for explanation in known:
-            if explanation not in used:
+class Report:
+    """The figures of the modules, and what is left to look at.
+
+    Attributes:
+        left: the changes that were neither noticed nor are explained.
+    """
+
+    def __init__(self) -> None:
+        self.left: list[Change] = []
+        self._known = explanations()
+        self._used: set[Explanation] = set()
+        self._sums = Counter[str]()
+
+    def add(self, folder: Path, group: Group, names: list[str]) -> None:
+        """Print the figures of some modules, which were tried in a folder."""
+        lines = (line.strip() for line in _mutmut(folder, "results", "--all=true").splitlines())
+        fates = dict(line.rsplit(": ", 1) for line in lines if line)
+        for name in names:
+            counts = Counter[str]()
+            for mutant, fate in fates.items():
+                if mutant.startswith(f"{group.imported(name)}."):
+                    counts["mutants"] += 1
+                    counts[fate if fate in _NOTICED else self._judge(folder, mutant)] += 1
+            print(_row(name, counts), flush=True)
+            self._sums += counts
+
+    def _judge(self, folder: Path, mutant: str) -> str:
+        """The column of a mutant that was not noticed."""
+        change = change_of(mutant, _mutmut(folder, "show", mutant))
+        explanation = explained(change, self._known)
+        if explanation is None:
+            self.left.append(change)
+            return "left"
+        self._used.add(explanation)
+        return "explained"
+
+    def finish(self, *, are_all: bool) -> None:
+        """Print the sums, what is left, and, where all was tried, what explained nothing."""
+        print(_row("all", self._sums))
+        for change in self.left:
+            print(f"\nnot noticed: {change}")
+        for explanation in self._known:
+            if are_all and explanation not in self._used:
                 print(f"\nexplains nothing: {explanation}")
-    return 1 if left else 0
 
 
 def _row(name: str, counts: Counter[str]) -> str:
