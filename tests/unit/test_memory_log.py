@@ -135,6 +135,8 @@ def test_runs_under_way_lose_their_oldest_events_in_turns_an_eighth_each(bound: 
         await trial.append(leases["b"], [event(14), event(15)])
         assert await held(trial, "a", "b", "c") == [21, 13, 23]
 
+    run(main())
+
 
 @pytest.mark.parametrize("bound", ["events_per_user", "events", "bytes_per_user", "bytes"])
 def test_what_fills_a_bound_to_the_last_costs_nothing(bound: str) -> None:
@@ -186,8 +188,6 @@ def test_a_user_who_cannot_keep_to_a_bound_costs_others_what_has_ended() -> None
         await trial.append(await trial.claim("a"), [event(1, payload="x" * 200)])
         assert await held(trial, "a") == [1]
         assert await held(trial, "of another", user_id="bob") == [0]
-
-    run(main())
 
     run(main())
 
