@@ -1,0 +1,180 @@
+"""Any bytes as a frame, and as text: decoded as they have to be, or refused as documented."""
+
+import json
+import re
+from random import Random
+from typing import Final
+
+from agent_messaging import (
+    AgentMessageHandler,
+    AgentRegistry,
+    Limits,
+    Message,
+    MessageRouter,
+    MessageType,
+    NativeDialect,
+    RemoteError,
+    Run,
+    compat,
+)
+from agent_messaging._intake import _digest  # pyright: ignore[reportPrivateUsage]
+from fuzz.mutations import Mutate, mutated_json
+from fuzz.reference import Judgement, Reference, legible_message_id
+from support.frames import Json
+
+#: Small, so that short inputs come to every bound and beyond it.
+LIMITS: Final = Limits(frame_bytes=600, json_depth=6, number_length=20)
+
+#: Bytes of the longest input: somewhat longer than a frame may be.
+LENGTH: Final = 700
+
+#: What libFuzzer puts into inputs, beside what it finds in comparisons.
+WORDS: Final = (
+    *(f'"{kind}"' for kind in MessageType),
+    *('"type":', '"payload":', '"thread_id":', '"run_id":', '"message_id":', '"user_id":'),
+    *('"timestamp":', '"user_request":', '"message":', '"content":', '"text":', '"agent":'),
+    *("null", "true", "false", "NaN", "Infinity", "-Infinity", "1e999", "-0.0", "1e-400"),
+    *("123456789012345678901", "0.1234567890123456789", '"\\ud800"', '"\\udc00"', "\\u0000"),
+    *("[[[[[[", "]]]]]]", '{"a":{"a":', "}}", "\N{PILE OF POO}", "\\ud83d\\udca9", "\ufeff"),
+    *("\u2028", "\x7f", "x" * 129, '"ada"', '"known"', '"start_agent"'),
+)
+
+#: What takes the place of a value in a frame now and then.
+_VALUES: Final[tuple[object, ...]] = (
+    *(str(kind) for kind in MessageType),
+    *(None, True, False, 0, -1, 1.5, -0.0, 1e308, 2**63, 10**19, 10**20, 1.2345678901234567e-100),
+    *("", " ", "x", "ada", "known", "x" * 128, "x" * 129, "\ud800", "\U0001f4a9", "a\nb", "\x00"),
+    *([], {}, [[[[[[]]]]]], {"a": {"a": {"a": {"a": {"a": {}}}}}}, {"text": "hi"}),
+)
+
+_FRAMES: Final = (
+    b'{"type":"chat","payload":{"text":"hi"},"message_id":"m","timestamp":1.5}',
+    b'{"type":"start_agent","payload":{"user_request":"hi","agent":"known"},"thread_id":"t"}',
+    b'{"type":"user_message","payload":{"content":"x"},"user_id":"ada","run_id":"r","more":[1]}',
+)
+
+_DIALECT: Final = NativeDialect(limits=LIMITS)
+#: As a host's parser that lets through more than JSON has.
+_LENIENT: Final = NativeDialect(loads=json.loads, limits=LIMITS)
+#: For what the small bounds let in and which is longer when it is encoded again.
+_WIDE: Final = NativeDialect()
+_REFERENCE: Final = Reference(LIMITS)
+
+_LONG_NUMBER: Final = re.compile(rf"[-+.0-9eE]{{{LIMITS.number_length + 1}}}")
+
+#: What may become of a message that was decoded, before anything runs.
+_LATER_CODES: Final = frozenset(
+    {
+        "identity_mismatch",
+        "unsupported_type",
+        "missing_content",
+        "invalid_message",
+        "unknown_agent",
+    }
+)
+
+
+async def _agent(run: Run) -> None:
+    """Never runs."""
+
+
+_AGENTS: Final = AgentRegistry()
+_AGENTS.register("known", _agent)
+_HANDLER: Final = AgentMessageHandler(_AGENTS)
+_ROUTER: Final = MessageRouter(_HANDLER)
+
+
+def execute(frame: bytes) -> None:
+    """Decode one input in every form that it can have.
+
+    Raises:
+        AssertionError: something is not as it has to be.
+        Exception: as raised by what must not raise it.
+    """
+    answer = _see_decoded(frame)
+    for form in (bytearray(frame), memoryview(frame)):
+        assert _decoded(_DIALECT, form)[0] == answer, "the same bytes have another answer"
+    # Bytes that are no UTF-8 become lone surrogates, as they do in a host that is careless.
+    text = frame.decode("utf-8", "surrogateescape")
+    answer_to_text = _see_decoded(text)
+    if answer != answer_to_text:
+        # A text is looked at for its length first.
+        assert {answer, answer_to_text} == {"frame_too_large", "malformed_frame"}
+        assert "\udc80" <= max(text)
+
+
+def mutated(frame: bytes, limit: int, random: Random, mutate: Mutate) -> bytes:
+    """Another input, near this one; a valid one in the place of what is no JSON, now and then."""
+    if random.random() < 0.2:
+        frame = random.choice(_FRAMES)
+    return mutated_json(frame, limit, random, mutate, _VALUES)
+
+
+def _see_decoded(frame: str | bytes) -> str | Message:
+    """What became of a frame, once it is known to be right."""
+    answer, error = _decoded(_DIALECT, frame)
+    _see_judged(answer, _REFERENCE.judge(frame))
+    again, _ = _decoded(_LENIENT, frame)
+    if again != answer:
+        # Digits beyond those of a double do no harm in a host's parser.
+        text = frame if isinstance(frame, str) else frame.decode()
+        assert answer == "malformed_frame", f"with a host's parser it is {again}, not {answer}"
+        assert _LONG_NUMBER.search(text), f"with a host's parser it is {again}"
+    if error is not None:
+        _see_reply(error)
+        expected = None if error.code == "frame_too_large" else legible_message_id(frame)
+        assert error.message_id == expected, f"{error.message_id}, and not {expected}"
+    else:
+        assert isinstance(answer, Message)
+        _see_round_trip(answer)
+        _see_handled(answer)
+    return answer
+
+
+def _decoded(
+    dialect: NativeDialect, frame: str | bytes | bytearray | memoryview
+) -> tuple[str | Message, RemoteError | None]:
+    try:
+        return dialect.decode(frame), None
+    except RemoteError as error:
+        return str(error.code), error
+
+
+def _see_judged(answer: str | Message, judgement: Judgement) -> None:
+    fields = answer.to_dict() if isinstance(answer, Message) else answer
+    # Equal is not enough: 1, 1.0 and True are.
+    assert repr(fields) == repr(judgement), f"it became {fields}, and not {judgement}"
+
+
+def _see_reply(error: RemoteError) -> None:
+    frame = _DIALECT.encode_control(MessageType.ERROR_MESSAGE, error.reply, 0.0)
+    reply: Json = json.loads(frame)
+    assert frame.isascii()
+    assert reply["payload"] == error.reply
+    assert reply["payload"]["code"] == error.code
+
+
+def _see_round_trip(message: Message) -> None:
+    again = _WIDE.decode(_WIDE.encode_payload(message.to_dict()))
+    assert again == message, f"{message} came back as {again}"
+    assert Message.from_dict(message.to_dict()) == message
+    backwards = dict(reversed(message.payload.items()))
+    assert _digest(message) == _digest(Message(type=message.type, payload=backwards))
+
+
+def _see_handled(message: Message) -> None:
+    """Everything that is decided of a message before something runs."""
+    try:
+        handler = _ROUTER.handler_for("ada", message)
+        assert handler is _HANDLER
+        _HANDLER.prepare(message)
+    except RemoteError as error:
+        assert error.code in _LATER_CODES, f"refused as {error}"
+        assert error.message_id == message.message_id
+        _see_reply(error)
+    else:
+        assert message.request.strip()
+    try:
+        compat.normalize_message_type(message.type)
+    except RemoteError as error:
+        assert error.code == "unsupported_type"
