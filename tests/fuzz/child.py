@@ -5,7 +5,6 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 import atheris
 

@@ -100,7 +100,7 @@ def execute(frame: bytes) -> None:
     if answer != answer_to_text:
         # A text is looked at for its length first.
         assert {answer, answer_to_text} == {"frame_too_large", "malformed_frame"}
-        assert "\udc80" <= max(text)
+        assert max(text) >= "\udc80"
 
 
 def mutated(frame: bytes, limit: int, random: Random, mutate: Mutate) -> bytes:
@@ -169,12 +169,13 @@ def _see_handled(message: Message) -> None:
         assert handler is _HANDLER
         _HANDLER.prepare(message)
     except RemoteError as error:
-        assert error.code in _LATER_CODES, f"refused as {error}"
-        assert error.message_id == message.message_id
+        if error.code not in _LATER_CODES or error.message_id != message.message_id:
+            raise AssertionError(f"{message} is refused otherwise") from error
         _see_reply(error)
     else:
         assert message.request.strip()
     try:
         compat.normalize_message_type(message.type)
     except RemoteError as error:
-        assert error.code == "unsupported_type"
+        if error.code != "unsupported_type":
+            raise AssertionError(f"{message.type} is refused otherwise") from error

@@ -5,7 +5,7 @@ from pathlib import Path
 from random import Random
 from typing import Final, Protocol
 
-from fuzz import decoding
+from fuzz import decoding, session
 from fuzz.mutations import Mutate
 
 __all__ = ["CORPUS", "HARNESSES", "Harness"]
@@ -38,4 +38,4 @@ class Harness(Protocol):
         ...
 
 
-HARNESSES: Final[Mapping[str, Harness]] = {"decoding": decoding}
+HARNESSES: Final[Mapping[str, Harness]] = {"decoding": decoding, "session": session}

@@ -23,7 +23,7 @@ TESTS: Final = Path(__file__).resolve().parent.parent
 if not __package__:  # run as a script, this file is found and its package is not
     sys.path[0] = str(TESTS)
 
-from fuzz.harnesses import CORPUS, HARNESSES
+from fuzz.harnesses import CORPUS, HARNESSES  # noqa: E402 - as above
 
 _STATUS: Final = re.compile(
     r"#(?P<executions>\d+)\s+(?P<event>\w+)\s+cov: (?P<coverage>\d+) ft: (?P<features>\d+)"
