@@ -1,7 +1,6 @@
 """Any bytes as a frame, and as text: decoded as they have to be, or refused as documented."""
 
 import json
-import re
 from random import Random
 from typing import Final
 
@@ -59,8 +58,7 @@ _LENIENT: Final = NativeDialect(loads=json.loads, limits=LIMITS)
 #: For what the small bounds let in and which is longer when it is encoded again.
 _WIDE: Final = NativeDialect()
 _REFERENCE: Final = Reference(LIMITS)
-
-_LONG_NUMBER: Final = re.compile(rf"[-+.0-9eE]{{{LIMITS.number_length + 1}}}")
+_LENIENT_REFERENCE: Final = Reference(LIMITS, is_lenient=True)
 
 #: What may become of a message that was decoded, before anything runs.
 _LATER_CODES: Final = frozenset(
@@ -115,11 +113,7 @@ def _see_decoded(frame: str | bytes) -> str | Message:
     answer, error = _decoded(_DIALECT, frame)
     _see_judged(answer, _REFERENCE.judge(frame))
     again, _ = _decoded(_LENIENT, frame)
-    if again != answer:
-        # Digits beyond those of a double do no harm in a host's parser.
-        text = frame if isinstance(frame, str) else frame.decode()
-        assert answer == "malformed_frame", f"with a host's parser it is {again}, not {answer}"
-        assert _LONG_NUMBER.search(text), f"with a host's parser it is {again}"
+    _see_judged(again, _LENIENT_REFERENCE.judge(frame))
     if error is not None:
         _see_reply(error)
         expected = None if error.code == "frame_too_large" else legible_message_id(frame)

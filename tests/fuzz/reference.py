@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from math import isfinite
-from typing import Final, NoReturn, TypeAlias, TypeGuard, cast
+from typing import Final, TypeAlias, TypeGuard, cast
 
 from agent_messaging import Limits
 from support.frames import Json
@@ -21,9 +21,13 @@ class Reference:
 
     Args:
         limits: the bounds on them.
+        is_lenient: whether a host's parser is in the way, which lets numbers through that are no
+            JSON's or too long. A frame holds then what that makes of it: no digits beyond those of
+            a double, and of members with the same name the last.
     """
 
     limits: Limits
+    is_lenient: bool = False
 
     def judge(self, frame: str | bytes) -> Judgement:
         """What has to become of a frame."""
@@ -38,12 +42,7 @@ class Reference:
         if len(octets) > limits.frame_bytes:
             return "frame_too_large"
         try:
-            fields: object = json.loads(
-                text,
-                parse_int=self._integer,
-                parse_float=self._float,
-                parse_constant=_refuse,
-            )
+            fields = self._parsed(text)
             self._see_acceptable(fields, 1)
         except (ValueError, RecursionError):
             return "malformed_frame"
@@ -51,14 +50,15 @@ class Reference:
             return "malformed_frame"
         return _message(cast("Json", fields))
 
-    def _integer(self, text: str) -> int:
-        return int(self._short(text))
-
-    def _float(self, text: str) -> float:
-        number = float(self._short(text))
-        if not isfinite(number):
-            raise ValueError("an infinite number")
-        return number
+    def _parsed(self, text: str) -> object:
+        if self.is_lenient:
+            return json.loads(text)
+        return json.loads(
+            text,
+            parse_int=lambda digits: int(self._short(digits)),
+            parse_float=lambda digits: _finite(float(self._short(digits))),
+            parse_constant=lambda name: _finite(float(name)),
+        )
 
     def _short(self, text: str) -> str:
         if len(text) > self.limits.number_length:
@@ -68,6 +68,10 @@ class Reference:
     def _see_acceptable(self, value: object, depth: int) -> None:
         if isinstance(value, str):
             value.encode()
+        if isinstance(value, float):
+            _finite(value)
+        if isinstance(value, int):
+            self._short(str(value))
         if not isinstance(value, dict | list):
             return
         if depth > self.limits.json_depth:
@@ -90,8 +94,10 @@ def legible_message_id(frame: str | bytes) -> str | None:
     return message_id if _is_id(message_id) else None
 
 
-def _refuse(text: str) -> NoReturn:
-    raise ValueError(text)
+def _finite(number: float) -> float:
+    if not isfinite(number):
+        raise ValueError("no JSON number")
+    return number
 
 
 def _message(fields: Json) -> Judgement:

@@ -201,8 +201,9 @@ class World:
             case "forget":
                 self.is_calm = False
                 user_id = USERS[number % 2]
-                self._absent.add(user_id)
-                self._spawn(self._forget(user_id))
+                if user_id not in self._absent:
+                    self._absent.add(user_id)
+                    self._spawn(self._forget(user_id))
             case _:
                 if self.clients:
                     self._do_to(self.clients[number % len(self.clients)], step)
