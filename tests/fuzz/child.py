@@ -1,12 +1,15 @@
 """The process that fuzzes: atheris over the instrumented package, until it ends or is ended."""
 
+import importlib
 import random
 import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
+from typing import Any
 
-import atheris
+# By its name, so that type checkers need it no more than tests do.
+atheris: Any = importlib.import_module("atheris")
 
 # The harnesses too: what they find out about an input tells it from others.
 with atheris.instrument_imports(include=["agent_messaging", "fuzz"]):

@@ -167,7 +167,8 @@ def _see_handled(message: Message) -> None:
             raise AssertionError(f"{message} is refused otherwise") from error
         _see_reply(error)
     else:
-        assert message.request.strip()
+        assert message.user_id in (None, "ada"), "another user's message is handled"
+        assert message.request.strip(), "a blank message is handled"
     try:
         compat.normalize_message_type(message.type)
     except RemoteError as error:

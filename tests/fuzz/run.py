@@ -147,7 +147,7 @@ def keep(name: str, folder: Path) -> int:
     before = sorted((CORPUS / name).iterdir())
     with tempfile.TemporaryDirectory() as merged:
         watch = Watch()
-        code = watched(name, ["-merge=1", merged, str(CORPUS / name), str(folder)], watch)
+        code = watched(name, ["-set_cover_merge=1", merged, str(CORPUS / name), str(folder)], watch)
         kept = [path.read_bytes() for path in Path(merged).iterdir()]
     if code != 0 or not kept:
         print("\n".join(watch.fault))

@@ -3,13 +3,14 @@
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from random import Random
 from typing import Any, Final
 
 from agent_messaging import MessageType
 from agent_messaging.testing import run_virtual
 from fuzz.mutations import Mutate, mutated_json
-from fuzz.script import has_frame, setting_of, steps_of
+from fuzz.script import Setting, Step, has_frame, setting_of, steps_of
 from fuzz.world import World
 
 #: Bytes of the longest input.
@@ -57,7 +58,16 @@ _LINES: Final = (
 
 
 def execute(script: bytes) -> None:
-    """Play one script to its end.
+    """Play one script to its end, as `played`."""
+    played(script)
+
+
+def played(script: bytes, *, times: int = 1) -> World:
+    """What became of a script.
+
+    Args:
+        script: as bytes.
+        times: how often its steps are done, one after the other.
 
     Raises:
         AssertionError: a promise was not kept.
@@ -69,12 +79,13 @@ def execute(script: bytes) -> None:
     logger.addHandler(errors)
     was_propagated, logger.propagate = logger.propagate, False
     try:
-        world, troubles = run_virtual(_play(script), seed=setting.seed)
+        world, troubles = run_virtual(_play(setting, steps_of(script) * times), seed=setting.seed)
     finally:
         logger.propagate = was_propagated
         logger.removeHandler(errors)
     assert not troubles, f"the loop was told: {troubles}"
     _see_logged(errors.events, world)
+    return world
 
 
 def mutated(script: bytes, limit: int, random: Random, mutate: Mutate) -> bytes:
@@ -105,12 +116,12 @@ def mutated(script: bytes, limit: int, random: Random, mutate: Mutate) -> bytes:
     return changed if len(changed) <= limit else mutate(script, limit)
 
 
-async def _play(script: bytes) -> tuple[World, list[dict[str, Any]]]:
+async def _play(setting: Setting, steps: Sequence[Step]) -> tuple[World, list[dict[str, Any]]]:
     troubles: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, told: troubles.append(told))
-    world = World(setting_of(script))
+    world = World(setting)
     await world.endpoint.__aenter__()
-    for step in steps_of(script):
+    for step in steps:
         await world.play(step)
     await world.end()
     return world, troubles

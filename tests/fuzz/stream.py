@@ -57,6 +57,9 @@ class Stream:
                 if kind == "resumed":
                     for run in frame["payload"]["runs"]:
                         self._read_resumed(run)
+                if kind == "stopped":
+                    going_on = self.next.keys() & set(frame["payload"]["run_ids"])
+                    assert not going_on, f"stopped before {going_on} had ended: {frame}"
 
     def _read_event(self, frame: Json) -> None:
         run_id, seq = frame["run_id"], frame["seq"]

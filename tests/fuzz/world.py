@@ -128,18 +128,27 @@ class Client:
 
 
 class World:
-    """All of it; `play` does one step, `end` sees everything to its end."""
+    """All of it; `play` does one step, `end` sees everything to its end.
+
+    Attributes:
+        setting: how it is set up.
+        stage: where the agents are.
+        clients: every one that there ever was.
+        witness: the log, with what it was told.
+        endpoint: what is fuzzed.
+        is_calm: whether every frame that a client is sent answers one of its own, or is a run's.
+    """
 
     def __init__(self, setting: Setting) -> None:
         self.setting: Final = setting
         self.stage: Final = Stage()
         self.clients: list[Client] = []
-        #: Whether every frame that is sent to a client answers one of the client's, or is a run's.
-        self.is_calm = setting.events_per_user > _MANY  # else it is told of those that are gone
-        self.finished: set[str] = set()
+        # Where events are let go of, clients are told so without having asked.
+        self.is_calm = setting.events_per_user > _MANY
         self._tasks: list[asyncio.Task[None]] = []
         self._absent: set[str] = set()
         self._ids = 0
+        self._steps = 0
         seed = setting.seed or 0
         self.witness: Final = Witness(
             MemoryEventLog(events_per_user=setting.events_per_user, clock=_now),
@@ -179,10 +188,18 @@ class World:
         self._ids += 1
         return f"id-{self._ids}"
 
+    @property
+    def work(self) -> int:
+        """How much there was to do: a unit for each step, event and frame, some for each client."""
+        events = sum(len(history.events) for history in self.witness.histories.values())
+        frames = sum(len(client.socket.frames) for client in self.clients)
+        return self._steps + events + frames + 10 * len(self.clients) + 20
+
     # Steps.
 
     async def play(self, step: Step) -> None:
         """Do it, and let what can happen at once begin to happen."""
+        self._steps += 1
         number = step.number
         match step.action:
             case "open" | "post":
