@@ -6,6 +6,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 # By its name, so that type checkers need it no more than tests do.
@@ -28,13 +29,18 @@ def fuzz(name: str, options: Sequence[str]) -> None:
     def mutated(content: bytes, limit: int, seed: int) -> bytes:
         return harness.mutated(content, limit, random.Random(seed), atheris.Mutate)
 
-    with tempfile.NamedTemporaryFile("w", suffix=".dict") as words:
+    with (
+        tempfile.NamedTemporaryFile("w", suffix=".dict") as words,
+        tempfile.TemporaryDirectory() as seeds,
+    ):
+        for nth, seed in enumerate(harness.SEEDS):
+            Path(seeds, str(nth)).write_bytes(seed)
         words.writelines(f'"{_escaped(word)}"\n' for word in harness.WORDS)
         words.flush()
         # With the first, libFuzzer begins the processes in which it merges.
         itself = shlex.join([sys.executable, "-m", "fuzz.child", name])
         atheris.Setup(
-            [itself, f"-dict={words.name}", f"-max_len={harness.LENGTH}", *options],
+            [itself, f"-dict={words.name}", f"-max_len={harness.LENGTH}", *options, seeds],
             harness.execute,
             custom_mutator=mutated,
         )

@@ -21,11 +21,12 @@ from fuzz.mutations import Mutate, mutated_json
 from fuzz.reference import Judgement, Reference, legible_message_id
 from support.frames import Json
 
-#: Small, so that short inputs come to every bound and beyond it.
-LIMITS: Final = Limits(frame_bytes=600, json_depth=6, number_length=20)
+#: Small, so that short inputs come to every bound and beyond it; a frame may still be nested deeper
+#: than a parser can recurse.
+LIMITS: Final = Limits(frame_bytes=2500, json_depth=6, number_length=20)
 
 #: Bytes of the longest input: somewhat longer than a frame may be.
-LENGTH: Final = 700
+LENGTH: Final = 2600
 
 #: What libFuzzer puts into inputs, beside what it finds in comparisons.
 WORDS: Final = (
@@ -34,22 +35,61 @@ WORDS: Final = (
     *('"timestamp":', '"user_request":', '"message":', '"content":', '"text":', '"agent":'),
     *("null", "true", "false", "NaN", "Infinity", "-Infinity", "1e999", "-0.0", "1e-400"),
     *("123456789012345678901", "0.1234567890123456789", '"\\ud800"', '"\\udc00"', "\\u0000"),
-    *("[[[[[[", "]]]]]]", '{"a":{"a":', "}}", "\N{PILE OF POO}", "\\ud83d\\udca9", "\ufeff"),
+    *(
+        "[[[[[[",
+        "]]]]]]",
+        "[" * 1100,
+        "]" * 1100,
+        " " * 1300,
+        '{"a":{"a":',
+        "}}",
+        "\N{PILE OF POO}",
+        "\\ud83d\\udca9",
+        "\ufeff",
+    ),
     *("\u2028", "\x7f", "x" * 129, '"ada"', '"known"', '"start_agent"'),
 )
+
+_LIST: Final = list[object]()
 
 #: What takes the place of a value in a frame now and then.
 _VALUES: Final[tuple[object, ...]] = (
     *(str(kind) for kind in MessageType),
     *(None, True, False, 0, -1, 1.5, -0.0, 1e308, 2**63, 10**19, 10**20, 1.2345678901234567e-100),
     *("", " ", "x", "ada", "known", "x" * 128, "x" * 129, "\ud800", "\U0001f4a9", "a\nb", "\x00"),
-    *([], {}, [[[[[[]]]]]], {"a": {"a": {"a": {"a": {"a": {}}}}}}, {"text": "hi"}),
+    *(
+        _LIST,
+        {"": _LIST},
+        [[[[[[_LIST]]]]]],
+        {"a": {"a": {"a": {"a": {"a": {"a": 0}}}}}},
+        {"text": "hi"},
+    ),
 )
 
 _FRAMES: Final = (
     b'{"type":"chat","payload":{"text":"hi"},"message_id":"m","timestamp":1.5}',
     b'{"type":"start_agent","payload":{"user_request":"hi","agent":"known"},"thread_id":"t"}',
     b'{"type":"user_message","payload":{"content":"x"},"user_id":"ada","run_id":"r","more":[1]}',
+)
+
+#: What inputs are made of at first: valid frames, and one for each way in which a frame may just be
+#: valid or just not. A fuzzer keeps such a frame only if it leads to another line than others do.
+SEEDS: Final = (
+    *_FRAMES,
+    *(b'{"type":"ping","timestamp":%b}' % value for value in (b"true", b"7", b'"7"', b"1e999")),
+    *(b'{"type":"ping","payload":%b}' % value for value in (b"null", b"[]", b"NaN", b"[" * 1100)),
+    *(b'{"type":"ping","a":%b}' % (b"[" * depth + b"]" * depth) for depth in (5, 6, 500)),
+    *(b'{"type":"ping","a":%b}' % (b"7" * digits) for digits in (20, 21)),
+    *(
+        b'{"type":"ping","a":"\\u%b"}' % code
+        for code in (b"d7ff", b"d800", b"dbff", b"dc00", b"DFFF")
+    ),
+    *(b'{"type":"ping","a":"\\ud83d\\udca9"}', b'{"type":"ping","\\udfff":0}', b'{"":NaN,"":0}'),
+    *(b'{"type":"%b"}' % name for name in (b"x" * 128, b"x" * 129, b" ", b"\xe2\x80\xa8", b"\xe9")),
+    *(b'{"type":"chat","user_id":"%b","payload":{"text":"x"}}' % name for name in (b"ada", b"bob")),
+    *(b'{"message_id":"m","type":%b}' % value for value in (b"0", b"NaN", b'"\\udc00"', b'"\xff"')),
+    *("\N{PILE OF POO}".encode() * count for count in (625, 626)),
+    *(b" " * 2500, b" " * 2501, b"\xff", b"", b"[]", b"{}", b"\xef\xbb\xbf{}", b"{}{}"),
 )
 
 _DIALECT: Final = NativeDialect(limits=LIMITS)

@@ -23,6 +23,11 @@ class Harness(Protocol):
         ...
 
     @property
+    def SEEDS(self) -> Sequence[bytes]:  # noqa: N802 - as above
+        """The first inputs."""
+        ...
+
+    @property
     def WORDS(self) -> Sequence[str]:  # noqa: N802 - as above
         """What is put into inputs now and then."""
         ...

@@ -48,7 +48,9 @@ def mutated_json(
 
 def _changed(value: object, random: Random, values: Sequence[object]) -> object:
     """The value with one change at any depth."""
-    if isinstance(value, dict) and value and random.random() < 0.8:
+    whole: object = value  # of which the type checkers go on to know nothing
+    goes_deeper = random.random() < 0.8
+    if goes_deeper and isinstance(value, dict) and value:
         fields = dict(cast("Json", value))
         name = random.choice(list(fields))
         match random.randrange(8):
@@ -61,11 +63,15 @@ def _changed(value: object, random: Random, values: Sequence[object]) -> object:
             case _:
                 fields[name] = _changed(fields[name], random, values)
         return fields
-    if isinstance(value, list) and value and random.random() < 0.8:
+    if goes_deeper and isinstance(value, list) and value:
         items = list(cast("list[object]", value))
         at = random.randrange(len(items))
         items[at] = _changed(items[at], random, values)
         return items
+    return _replaced(whole, random, values)
+
+
+def _replaced(value: object, random: Random, values: Sequence[object]) -> object:
     match random.randrange(6):
         case 0:
             return [value]

@@ -72,16 +72,15 @@ class Reference:
             _finite(value)
         if isinstance(value, int):
             self._short(str(value))
-        if not isinstance(value, dict | list):
-            return
-        if depth > self.limits.json_depth:
+        if isinstance(value, dict | list) and depth > self.limits.json_depth:
             raise ValueError("too deep")
-        for key in value:
-            if isinstance(value, dict):
-                self._see_acceptable(key, depth)
-                self._see_acceptable(cast("Json", value)[key], depth + 1)
-            else:
-                self._see_acceptable(key, depth + 1)
+        if isinstance(value, dict):
+            for name, member in cast("Json", value).items():
+                self._see_acceptable(name, depth)
+                self._see_acceptable(member, depth + 1)
+        elif isinstance(value, list):
+            for item in cast("list[object]", value):
+                self._see_acceptable(item, depth + 1)
 
 
 def legible_message_id(frame: str | bytes) -> str | None:

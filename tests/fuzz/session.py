@@ -1,6 +1,7 @@
 """Any bytes as a script of what clients and hosts do to an endpoint, played in virtual time."""
 
 import asyncio
+import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -32,12 +33,14 @@ WORDS: Final = (
     *("\nb0", "\nw1", "\nw3", "\nw6", "\ny4", "\nd0", "\nD4", "\ng0"),
 )
 
+_LIST: Final = list[object]()
+
 #: What takes the place of a value in a frame now and then.
 _VALUES: Final[tuple[object, ...]] = (
     *_KINDS,
     *("stop_agent", "resume", "pong", "t", "t2", "m", "m2", "ann", "bob", *_TEXTS),
     *(f"id-{number}" for number in range(1, 12)),
-    *(None, True, 0, 1, 3, -1, 1.5, 10**30, "", "x" * 129, [], {}, [[[[]]]]),
+    *(None, True, 0, 1, 3, -1, 1.5, 10**30, "", "x" * 129, _LIST, {"": _LIST}, [[[_LIST]]]),
     *({"id-3": 0}, {"id-4": 1, "id-5": 0}, {"thread_id": "t"}, {"run_id": "id-3"}),
 )
 
@@ -54,6 +57,40 @@ _LINES: Final = (
     b't0{"type":"ping","payload":{"id":7}}',
     b'f0{"type":"disconnect"}',
     b'p0{"type":"chat","payload":{"text":"tool2"},"message_id":"m"}',
+)
+
+
+def _script(*lines: bytes) -> bytes:
+    return b"\n".join(lines)
+
+
+def _messages(thread_ids: Sequence[str]) -> list[bytes]:
+    """A message of each text, from two connections in turn, on these threads in turn."""
+    return [
+        b"f%d" % (nth % 2)
+        + json.dumps(
+            {
+                "type": "chat",
+                "payload": {"text": text},
+                "thread_id": thread_ids[nth % len(thread_ids)],
+                "message_id": f"m{nth}",
+            }
+        ).encode()
+        for nth, text in enumerate(_TEXTS)
+    ]
+
+
+_PING: Final = b't0{"type":"ping"}'
+
+#: What inputs are made of at first.
+SEEDS: Final = (
+    _script(b"0", *_LINES),
+    _script(b"0", b"o0", b"o1", *_messages("tuv"), b"w6", b"w6"),
+    _script(b"00020110", b"o0", b"o1", *_messages("tuv"), b"w6", b"D4", b"w6"),
+    _script(b"31", b"o0", b"o0", *_messages("t"), b"c0", b"w4", b"o0", b"w6", b"g0"),
+    _script(b"2201", b"o0", b"s0", *_messages("tu"), b"w6", b"o4", b"r0", b"w6"),
+    _script(b"000000001", b"o2", b"o8", *_messages("tuv"), b"b0", b"w6", b"x1"),
+    _script(b"0", b"o0", *[_PING] * 20, b"f0junk", b"f0\xff", b"t0\xff"),
 )
 
 

@@ -62,7 +62,8 @@ class Stream:
                     assert not going_on, f"stopped before {going_on} had ended: {frame}"
 
     def _read_event(self, frame: Json) -> None:
-        run_id, seq = frame["run_id"], frame["seq"]
+        run_id: str = frame["run_id"]
+        seq: int = frame["seq"]
         assert frame.keys() == _EVENT, f"not an event: {frame}"
         assert frame["user_id"] == self._user_id, f"another user's: {frame}"
         if self._witness.has_dropped(self._user_id, run_id):

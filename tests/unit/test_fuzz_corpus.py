@@ -5,7 +5,6 @@ counted in executed lines of the package, so that nothing depends on how fast a 
 """
 
 from contextlib import suppress
-from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -25,46 +24,50 @@ LINES_A_BYTE: Final = 40
 LINES_A_UNIT: Final = 350
 
 
-def inputs(name: str) -> list[Path]:
-    return sorted((CORPUS / name).iterdir())
+def inputs(name: str) -> dict[str, bytes]:
+    """The seeds and the corpus, by their names."""
+    seeds = {f"seed {nth}": seed for nth, seed in enumerate(HARNESSES[name].SEEDS)}
+    return seeds | {path.name: path.read_bytes() for path in sorted((CORPUS / name).iterdir())}
 
 
 def each(name: str, step: int = 1) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("path", inputs(name)[::step], ids=lambda path: path.name)
+    named = list(inputs(name).items())[::step]
+    return pytest.mark.parametrize(
+        "content", [content for _, content in named], ids=[name for name, _ in named]
+    )
 
 
 @each("decoding")
-def test_a_frame_is_decoded_as_it_has_to_be_at_a_cost_by_its_length(path: Path) -> None:
-    frame = path.read_bytes()
-    lines = lines_of(lambda: decoding.execute(frame))
-    assert 0 < lines <= LINES_A_BYTE * (len(frame) + 30)
+def test_a_frame_is_decoded_as_it_has_to_be_at_a_cost_by_its_length(content: bytes) -> None:
+    lines = lines_of(lambda: decoding.execute(content))
+    assert 0 < lines <= LINES_A_BYTE * (len(content) + 30)
 
 
 @each("decoding")
-def test_decoding_eight_times_as_much_costs_eight_times_as_much(path: Path) -> None:
+def test_decoding_eight_times_as_much_costs_eight_times_as_much(content: bytes) -> None:
     # Both are above the number of brackets from which on a frame's depth is looked at.
-    assert lines_of(lambda: decode(path, 320)) <= 8 * lines_of(lambda: decode(path, 40))
+    assert lines_of(lambda: decode(content, 320)) <= 8 * lines_of(lambda: decode(content, 40))
 
 
-def decode(path: Path, times: int) -> None:
-    frames = b",".join([path.read_bytes()] * times)
+def decode(content: bytes, times: int) -> None:
+    frames = b",".join([content] * times)
     with suppress(RemoteError):
         NativeDialect().decode(b'{"type":"x","payload":{"":[%b]}}' % frames)
 
 
 @each("session")
-def test_a_session_keeps_its_promises_at_a_cost_by_its_work(path: Path) -> None:
-    see_cost(path, times=1)
+def test_a_session_keeps_its_promises_at_a_cost_by_its_work(content: bytes) -> None:
+    see_cost(content, times=1)
 
 
 @each("session", step=12)
-def test_a_session_that_goes_on_costs_no_more_for_each_unit_of_its_work(path: Path) -> None:
-    see_cost(path, times=6)
+def test_a_session_that_goes_on_costs_no_more_for_each_unit_of_its_work(content: bytes) -> None:
+    see_cost(content, times=6)
 
 
-def see_cost(path: Path, times: int) -> None:
+def see_cost(content: bytes, times: int) -> None:
     worlds: list[World] = []
-    lines = lines_of(lambda: worlds.append(session.played(path.read_bytes(), times=times)))
+    lines = lines_of(lambda: worlds.append(session.played(content, times=times)))
     assert 0 < lines <= LINES_A_UNIT * worlds[0].work
 
 
@@ -89,8 +92,7 @@ def test_inputs_near_those_hold_too(name: str) -> None:
         changed[random.randrange(len(changed))] = random.randrange(256)
         return bytes(changed[:limit])
 
-    for path in random.choices(inputs(name), k=100):
-        content = path.read_bytes()
+    for content in random.choices(list(inputs(name).values()), k=100):
         near = harness.mutated(content, harness.LENGTH, random, with_another_byte)
         assert len(near) <= harness.LENGTH
         harness.execute(near)
@@ -98,7 +100,7 @@ def test_inputs_near_those_hold_too(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(HARNESSES))
 def test_the_corpus_is_small_enough_to_be_kept(name: str) -> None:
-    sizes = [path.stat().st_size for path in inputs(name)]
+    sizes = [len(content) for content in inputs(name).values()]
     assert 50 <= len(sizes) <= 600
     assert sum(sizes) <= 750_000
     assert max(sizes) <= HARNESSES[name].LENGTH
