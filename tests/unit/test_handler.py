@@ -20,7 +20,7 @@ from agent_messaging import (
     Run,
 )
 from support import Recorder, chat, run, start_agent, user_message
-from support.clients import Client, ManualClock
+from support.clients import Client, ManualClock, steps
 
 
 async def echo(run: Run) -> str:
@@ -346,6 +346,7 @@ def test_what_an_agent_sets_in_its_context_does_not_reach_the_transport() -> Non
 
     async def agent(run: Run) -> None:
         trace.set("private")
+        await steps()  # what sent the start is done, and what sends the next begins here
         await run.thinking("a")
 
     assert Client(AgentMessageHandler(agent), Watching()).say(chat())
