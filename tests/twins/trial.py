@@ -85,8 +85,8 @@ def _run(folder: str, node_ids: Sequence[str], sender: Connection) -> None:
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # they take time, and the tests need none
     os.chdir(ROOT)
     ledger, said = _Ledger(), io.StringIO()
-    # Asserts as Python has them: why they fail is nobody's question here, and takes time.
-    options = ("-q", "-p", "no:cacheprovider", "--assert=plain", f"--rootdir={ROOT}")
+    # Asserts as Python has them, and no search for garbage: both would take their time.
+    options = ("-q", f"--rootdir={ROOT}", "--assert=plain", "-p", "no:unraisableexception")
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        pytest.main([*options, *node_ids], plugins=[ledger])
+        pytest.main([*options, "-p", "no:cacheprovider", *node_ids], plugins=[ledger])
     sender.send(Verdict(frozenset(ledger.passed), ledger.failed, said.getvalue()))

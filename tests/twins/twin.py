@@ -1,6 +1,9 @@
 """A broken twin of the package: one place of it is otherwise, and a test of ours is to fail."""
 
+import os
 import re
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
@@ -39,19 +42,30 @@ class Twin:
         """The tests as pytest names them."""
         return tuple(f"tests/unit/{self.test_file}::{test}" for test in self.tests)
 
-    def break_in(self, package: Path) -> None:
-        """Make the edit in a copy of the package."""
+    @contextmanager
+    def taking_the_place_of(self, package: Path) -> Generator[None]:
+        """Have a copy of the package be the twin, for as long as the block lasts."""
         path = package / self.file
+        intact, times = path.read_bytes(), path.stat()
         if self.edit == MISSING:
             path.unlink()
-            return
-        source = "\n" + path.read_text(encoding="utf-8")
+        else:
+            path.write_text(self._edited(intact.decode()), encoding="utf-8")
+        try:
+            yield
+        finally:
+            path.write_bytes(intact)
+            # What was compiled is good again.
+            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    def _edited(self, source: str) -> str:
+        text = f"\n{source}"
         for hunk in dedent(self.edit).strip("\n").split("\n@@\n"):
             lines = hunk.split("\n")
             old = "".join(f"\n{line[1:]}" for line in lines if not line.startswith("+"))
             new = "".join(f"\n{line[1:]}" for line in lines if not line.startswith("-"))
-            source, found = re.subn(rf"{re.escape(old)}(?=\n)", lambda _, new=new: new, source)
-            assert found == 1, f"what this twin edits is in {self.file} {found} times:{old}"
-        path.write_text(source[1:], encoding="utf-8")
-        for compiled in path.parent.glob(f"__pycache__/{path.stem}.*.pyc"):
-            compiled.unlink()
+            places = list(re.finditer(rf"{re.escape(old)}(?=\n)", text))
+            found = f"what this twin edits is in {self.file} {len(places)} times:{old}"
+            assert len(places) == 1, found
+            text = text[: places[0].start()] + new + text[places[0].end() :]
+        return text[1:]
