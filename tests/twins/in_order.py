@@ -27,17 +27,6 @@ TWINS: Final = (
         ("test_two_runs_on_one_connection_never_send_at_once_and_each_keeps_its_order",),
     ),
     Twin(
-        "takes all sockets of a kind for one",
-        "_outbox.py",
-        """
-             if isinstance(send, MethodType):
-        -        return (id(send.__self__), id(send.__func__))
-        +        return id(send.__func__)
-        """,
-        "test_outbox_pool.py",
-        ("test_equal_sockets_are_two_connections",),
-    ),
-    Twin(
         "has a router send beside its handlers",
         "_router.py",
         """
