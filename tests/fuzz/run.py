@@ -128,6 +128,8 @@ def fuzz(name: str, arguments: argparse.Namespace) -> int:
         str(CORPUS / name),
     ]
     before = set(faults.iterdir())
+    for ending in (signal.SIGINT, signal.SIGTERM):  # also in the background, where a shell says no
+        signal.signal(ending, signal.default_int_handler)
     watch = Watch()
     code = watched(name, options, watch)
     print(watch.figures())

@@ -33,6 +33,9 @@ WORDS: Final = (
     *("\nb0", "\nw1", "\nw3", "\nw6", "\ny4", "\nd0", "\nD4", "\ng0"),
 )
 
+#: Seconds of virtual time that no script takes; the endpoint's upkeep alone would go on for longer.
+_LONGEST: Final = 20_000.0
+
 _LIST: Final = list[object]()
 
 #: What takes the place of a value in a frame now and then.
@@ -157,10 +160,11 @@ async def _play(setting: Setting, steps: Sequence[Step]) -> tuple[World, list[di
     troubles: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, told: troubles.append(told))
     world = World(setting)
-    await world.endpoint.__aenter__()
-    for step in steps:
-        await world.play(step)
-    await world.end()
+    async with asyncio.timeout(_LONGEST):
+        await world.endpoint.__aenter__()
+        for step in steps:
+            await world.play(step)
+        await world.end()
     return world, troubles
 
 
