@@ -379,9 +379,9 @@ def test_what_a_socket_has_beside_sending_is_the_hosts_own() -> None:
         state = "the host's"
 
         async def send_text(self, data: str) -> None:
-            seen.append(data)
+            await transport(data)
 
-    seen: list[str] = []
+    transport = RecordingTransport()
     states: list[object] = []
 
     async def script(websocket: Any, payload: dict[str, Any]) -> None:

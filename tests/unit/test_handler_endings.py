@@ -13,7 +13,7 @@ from agent_messaging import (
     Run,
     TransportError,
 )
-from agent_messaging.testing import RecordingTransport, run_virtual
+from agent_messaging.testing import RecordingTransport, run_agent, run_virtual
 from support import chat, tasks_left
 from support.clients import Client
 from support.loop import steps
@@ -86,9 +86,7 @@ def test_a_run_within_its_time_is_left_alone() -> None:
         await asyncio.sleep(2)
         return "in time"
 
-    client = Client(AgentMessageHandler(agent, run_timeout=3))
-    assert client.say(chat()) is True
-    assert client.payload("agent_completed")["result"] == "in time"
+    assert run_agent(agent, "hello", run_timeout=3).result == "in time"
 
 
 def test_a_time_out_of_the_agents_own_is_no_time_out_of_the_run() -> None:
@@ -96,9 +94,8 @@ def test_a_time_out_of_the_agents_own_is_no_time_out_of_the_run() -> None:
         async with asyncio.timeout(1):
             await forever()
 
-    client = Client(AgentMessageHandler(agent, run_timeout=3))
-    assert client.say(chat()) is False
-    assert client.payload("agent_failed")["code"] == "agent_error"
+    run = run_agent(agent, "hello", run_timeout=3, expect="failed")
+    run.assert_ended("failed", code="agent_error")
 
 
 def test_a_run_that_is_cancelled_while_it_times_out_is_cancelled() -> None:

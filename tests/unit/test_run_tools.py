@@ -1,7 +1,6 @@
 """Tool calls: by block, by hand, overlapping, and what the end of the run does to open ones."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -9,6 +8,7 @@ import pytest
 
 from agent_messaging import (
     AgentError,
+    AgentFailed,
     AgentMessageHandler,
     AgentMessagingError,
     LifecycleError,
@@ -16,18 +16,9 @@ from agent_messaging import (
     Run,
     ToolCompleted,
 )
-from agent_messaging.testing import RecordingTransport, loop_clock
+from agent_messaging.testing import RecordingTransport, run_agent
 from support import chat
 from support.clients import Client
-
-AgentBody = Callable[[Run], Awaitable[object]]
-
-
-def talk(agent: AgentBody) -> Client:
-    """A client whose one message the agent has worked on, with no assertion of it failing."""
-    client = Client(AgentMessageHandler(agent))
-    assert client.say(chat())
-    return client
 
 
 def test_a_completed_tool_as_an_event_object_gets_its_name_and_its_measured_duration() -> None:
@@ -38,15 +29,17 @@ def test_a_completed_tool_as_an_event_object_gets_its_name_and_its_measured_dura
             ToolCompleted(tool_call_id="c1", tool_name="?", result=[1], duration_ms=999_999)
         )
 
-    client = Client(AgentMessageHandler(agent, clock=loop_clock()))
-    assert client.say(chat())
-    assert client.payload("tool_completed") == {
-        "tool_call_id": "c1",
-        "tool_name": "search",
-        "status": "ok",
-        "result": [1],
-        "duration_ms": 250,
-    }
+    completed = run_agent(agent, "hello").frames[2]
+    assert (completed.type, completed.payload) == (
+        "tool_completed",
+        {
+            "tool_call_id": "c1",
+            "tool_name": "search",
+            "status": "ok",
+            "result": [1],
+            "duration_ms": 250,
+        },
+    )
 
 
 def test_a_completed_tool_with_an_error_says_so() -> None:
@@ -56,9 +49,11 @@ def test_a_completed_tool_with_an_error_says_so() -> None:
         await run.tool_executing("c2", "search")
         await run.tool_completed("c2", error="")
 
-    first, second = talk(agent).payloads("tool_completed")
-    assert (first["status"], first["error"], "result" in first) == ("error", "No index", False)
-    assert (second["status"], second["error"]) == ("error", "")
+    run = run_agent(agent, "hello")
+    first, second = run.tools["search"]
+    assert (first.status, first.error) == ("error", "No index")
+    assert (second.status, second.error) == ("error", "")
+    assert "result" not in run.frames[2].payload
 
 
 def test_a_tool_block_is_executing_and_then_completed_with_what_it_found() -> None:
@@ -73,16 +68,11 @@ def test_a_tool_block_is_executing_and_then_completed_with_what_it_found() -> No
         async with run.tool("nothing"):
             pass
 
-    client = talk(agent)
-    assert client.types[1:-1] == ["tool_executing", "tool_completed"] * 2
-    assert [payload["tool_call_id"] for payload in client.payloads("tool_completed")] == [
-        "call_1",
-        "call_2",
-    ]
-    assert [payload["result"] for payload in client.payloads("tool_completed")] == [
-        {"hits": 2},
-        None,
-    ]
+    run = run_agent(agent, "hello")
+    assert [event.type for event in run.events[1:-1]] == ["tool_executing", "tool_completed"] * 2
+    (search,), (nothing,) = run.tools["search"], run.tools["nothing"]
+    assert (search.tool_call_id, search.result) == ("call_1", {"hits": 2})
+    assert (nothing.tool_call_id, nothing.result) == ("call_2", None)
 
 
 def test_a_tool_block_takes_the_models_own_call_id() -> None:
@@ -90,7 +80,7 @@ def test_a_tool_block_takes_the_models_own_call_id() -> None:
         async with run.tool("search", tool_call_id="toolu_7"):
             pass
 
-    assert talk(agent).payload("tool_completed")["tool_call_id"] == "toolu_7"
+    assert run_agent(agent, "hello").tools["search"][0].tool_call_id == "toolu_7"
 
 
 def test_a_tool_blocks_own_id_is_one_that_the_run_has_not_used() -> None:
@@ -98,8 +88,8 @@ def test_a_tool_blocks_own_id_is_one_that_the_run_has_not_used() -> None:
         async with run.tool("search", tool_call_id="call_1"), run.tool("fetch"):
             pass
 
-    first, second = talk(agent).payloads("tool_executing")
-    assert first["tool_call_id"] != second["tool_call_id"]
+    run = run_agent(agent, "hello")
+    assert run.tools["search"][0].tool_call_id != run.tools["fetch"][0].tool_call_id
 
 
 def test_tools_may_overlap_and_nest() -> None:
@@ -110,12 +100,8 @@ def test_tools_may_overlap_and_nest() -> None:
             await run.tool_executing("late", "late")
         await run.tool_completed("late")
 
-    client = talk(agent)
-    assert [
-        (frame["type"], frame["payload"]["tool_name"])
-        for frame in client.frames
-        if frame["type"].startswith("tool")
-    ] == [
+    run = run_agent(agent, "hello")
+    assert [(frame.type, frame.payload["tool_name"]) for frame in run.frames[1:-1]] == [
         ("tool_executing", "outer"),
         ("tool_executing", "inner"),
         ("tool_completed", "inner"),
@@ -130,9 +116,7 @@ def test_a_tool_block_measures_its_time_on_the_monotonic_clock() -> None:
         async with run.tool("slow"):
             await asyncio.sleep(1.5)
 
-    client = Client(AgentMessageHandler(agent, clock=loop_clock()))
-    assert client.say(chat())
-    assert client.payload("tool_completed")["duration_ms"] == 1500
+    assert run_agent(agent, "hello").tools["slow"][0].duration_ms == 1500
 
 
 def test_a_block_whose_result_will_not_encode_is_interrupted_at_the_end() -> None:
@@ -140,10 +124,9 @@ def test_a_block_whose_result_will_not_encode_is_interrupted_at_the_end() -> Non
         async with run.tool("search") as call:
             call.result = object()
 
-    client = Client(AgentMessageHandler(agent))
-    assert client.say(chat()) is False
-    assert client.types[1:] == ["tool_executing", "tool_completed", "agent_failed"]
-    assert client.payload("tool_completed")["status"] == "interrupted"
+    run = run_agent(agent, "hello", expect="failed")
+    assert [event.type for event in run.events[1:-1]] == ["tool_executing", "tool_completed"]
+    assert run.tools["search"][0].status == "interrupted"
 
 
 def test_a_block_whose_error_is_too_long_to_tell_keeps_it_for_the_end() -> None:
@@ -152,8 +135,7 @@ def test_a_block_whose_error_is_too_long_to_tell_keeps_it_for_the_end() -> None:
             async with run.tool("search"):
                 raise AgentError("x" * Limits().payload_bytes)
 
-    client = talk(agent)
-    assert client.payload("tool_completed")["error"] == "The tool failed."
+    assert run_agent(agent, "hello").tools["search"][0].error == "The tool failed."
 
 
 def test_two_blocks_made_before_either_is_entered_are_two_calls() -> None:
@@ -162,8 +144,8 @@ def test_two_blocks_made_before_either_is_entered_are_two_calls() -> None:
         async with first, second:
             pass
 
-    client = talk(agent)
-    assert [p["tool_call_id"] for p in client.payloads("tool_executing")] == ["call_1", "call_2"]
+    run = run_agent(agent, "hello")
+    assert [run.tools[name][0].tool_call_id for name in "ab"] == ["call_1", "call_2"]
 
 
 def test_a_tool_is_paired_when_its_type_is_relayed_as_a_plain_string() -> None:
@@ -171,7 +153,9 @@ def test_a_tool_is_paired_when_its_type_is_relayed_as_a_plain_string() -> None:
         kind: Any = "tool_executing"
         await run.relay(kind, {"tool_name": "search"}, "c1")
 
-    assert talk(agent).payload("tool_completed")["status"] == "interrupted"
+    client = Client(AgentMessageHandler(agent))
+    assert client.say(chat())
+    assert client.payload("tool_completed")["status"] == "interrupted"
 
 
 def test_a_block_left_by_a_cancellation_stays_open_until_the_run_ends() -> None:
@@ -182,15 +166,15 @@ def test_a_block_left_by_a_cancellation_stays_open_until_the_run_ends() -> None:
         await run.chunk("went on")
         return "done"
 
-    client = talk(agent)
-    assert client.types == [
+    run = run_agent(agent, "hello")
+    assert [event.type for event in run.events] == [
         "agent_started",
         "tool_executing",
         "agent_response_chunk",
         "tool_completed",
         "agent_completed",
     ]
-    assert client.payload("tool_completed")["status"] == "interrupted"
+    assert run.tools["slow"][0].status == "interrupted"
 
 
 def test_open_tools_are_interrupted_at_the_end_the_oldest_first() -> None:
@@ -200,9 +184,8 @@ def test_open_tools_are_interrupted_at_the_end_the_oldest_first() -> None:
         await run.tool_executing("a", "first letter")
         await asyncio.sleep(2)
 
-    client = Client(AgentMessageHandler(agent, clock=loop_clock()))
-    assert client.say(chat())
-    assert client.payloads("tool_completed") == [
+    *_, first, second, _ = run_agent(agent, "hello").frames
+    assert [first.payload, second.payload] == [
         {
             "tool_call_id": name,
             "tool_name": tool,
@@ -212,7 +195,6 @@ def test_open_tools_are_interrupted_at_the_end_the_oldest_first() -> None:
         }
         for name, tool, duration in [("b", "second letter", 3000), ("a", "first letter", 2000)]
     ]
-    assert client.types[-1] == "agent_completed"
 
 
 @pytest.mark.parametrize(
@@ -238,11 +220,11 @@ def test_an_exception_in_a_block_is_an_error_of_the_tool_and_goes_on(
         assert seen.value is error
         return "done without it"
 
-    client = talk(agent)
-    completed = client.payload("tool_completed")
-    assert (completed["status"], completed["error"]) == ("error", words)
-    assert "result" not in completed
-    assert client.payload("agent_completed")["result"] == "done without it"
+    run = run_agent(agent, "hello")
+    (completed,) = run.tools["search"]
+    assert (completed.status, completed.error) == ("error", words)
+    assert "result" not in run.frames[2].payload
+    assert run.result == "done without it"
 
 
 def test_an_agent_error_in_a_tool_chooses_what_the_client_reads_of_the_run_too() -> None:
@@ -250,15 +232,11 @@ def test_an_agent_error_in_a_tool_chooses_what_the_client_reads_of_the_run_too()
         async with run.tool("search"):
             raise AgentError("No index today", code="no_index", retryable=True)
 
-    client = Client(AgentMessageHandler(agent))
-    assert client.say(chat()) is False
-    assert client.payload("tool_completed")["error"] == "No index today"
-    failed = client.payload("agent_failed")
-    assert (failed["code"], failed["message"], failed["retryable"]) == (
-        "no_index",
-        "No index today",
-        True,
-    )
+    run = run_agent(agent, "hello", expect="failed")
+    assert run.tools["search"][0].error == "No index today"
+    assert isinstance(run.end, AgentFailed)
+    assert (run.end.code, run.end.message) == ("no_index", "No index today")
+    assert run.end.retryable is True
 
 
 def test_a_block_that_was_completed_by_hand_keeps_the_error_that_leaves_it() -> None:
@@ -267,10 +245,9 @@ def test_a_block_that_was_completed_by_hand_keeps_the_error_that_leaves_it() -> 
             await run.tool_completed(call.tool_call_id, "early")
             raise AgentError("No index today", code="no_index")
 
-    client = Client(AgentMessageHandler(agent))
-    assert client.say(chat()) is False
-    assert client.payload("tool_completed")["result"] == "early"
-    assert client.payload("agent_failed")["code"] == "no_index"
+    run = run_agent(agent, "hello", expect="failed")
+    assert run.tools["search"][0].result == "early"
+    run.assert_ended("failed", code="no_index")
 
 
 def test_a_block_whose_start_is_refused_is_not_entered() -> None:
@@ -283,8 +260,8 @@ def test_a_block_whose_start_is_refused_is_not_entered() -> None:
             async with run.tool("search", tool_call_id="c1"):
                 entered.append("again")
 
-    client = talk(agent)
-    assert client.types == ["agent_started", "tool_executing", "tool_completed", "agent_completed"]
+    run = run_agent(agent, "hello")
+    assert [event.type for event in run.events[1:-1]] == ["tool_executing", "tool_completed"]
     assert entered == []
 
 
@@ -309,10 +286,9 @@ def test_a_tool_that_began_can_be_ended_whatever_the_payload_bound() -> None:
             with suppress(AgentMessagingError):
                 await run.tool_executing(f"c{less}", "x" * (Limits().payload_bytes - less))
 
-    client = Client(AgentMessageHandler(agent))
-    assert client.say(chat())
-    assert client.types.count("tool_executing") == client.types.count("tool_completed")
-    assert client.types[-1] == "agent_completed"
+    run = run_agent(agent, "hello")
+    run.assert_golden_path()
+    run.assert_tools_paired()
 
 
 def test_entering_and_leaving_a_block_waits_while_the_outbox_is_full() -> None:
@@ -339,7 +315,6 @@ def test_a_tool_that_is_open_when_the_result_will_not_encode_is_interrupted() ->
         await run.tool_executing("c1", "search")
         return object()
 
-    client = Client(AgentMessageHandler(agent))
-    assert client.say(chat()) is False
-    assert client.types[1:] == ["tool_executing", "tool_completed", "agent_failed"]
-    assert client.payload("tool_completed")["status"] == "interrupted"
+    run = run_agent(agent, "hello", expect="failed")
+    assert [event.type for event in run.events[1:-1]] == ["tool_executing", "tool_completed"]
+    assert run.tools["search"][0].status == "interrupted"
