@@ -40,6 +40,7 @@ repeatable: Final = settings(
     derandomize=True,
     database=None,
     deadline=None,
+    phases=[Phase.generate, Phase.shrink],  # to explain a failure takes longer than to find it
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
@@ -257,7 +258,7 @@ def test_what_a_program_prints_leaves_out_the_defaults() -> None:
 
 
 def test_hypothesis_prints_a_program_in_that_way() -> None:
-    @settings(repeatable, max_examples=50)
+    @repeatable
     @given(agent_programs())
     def fail(program: AgentProgram) -> None:
         assert not program.steps

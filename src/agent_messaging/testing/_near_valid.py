@@ -76,6 +76,9 @@ def near_valid_frames(
     Those without a code are a character or a byte that is dropped, replaced, doubled or put in, a
     frame that is cut off, a field that occurs twice, and a number that is odd but allowed.
 
+    Where a dialect has a parser of the host's, that may make a float of a number that is too long,
+    which is then accepted.
+
     Args:
         user_id: the connection's user.
         limits: those of the dialect that is to refuse the frames; the default ones otherwise. They
