@@ -253,7 +253,6 @@ class ActiveRun:
         self._services.tasks.settle(task)
         if not self.is_ended:
             # Somebody else cancelled it before its first step, and none of its code ran.
-            self._outcome.reason = self._outcome.reason or "cancelled"
             self._end_from_outside()
 
     async def _conduct(self) -> None:

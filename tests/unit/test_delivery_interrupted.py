@@ -78,6 +78,8 @@ def test_a_run_that_is_cancelled_by_a_stranger_has_its_end(has_begun: bool) -> N
                 await settle()
             assert strangle("run") == 1
             assert (await client.heard()).endswith("a cancelled cancelled, b started, b completed")
+            starts = [each["payload"] for each in client.frames if each["type"] == "agent_started"]
+            assert starts == [{"message_id": name, "agent": "worker"} for name in ("a", "b")]
 
     run_virtual(main())
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextvars
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, cast
 
@@ -169,6 +169,10 @@ def test_a_run_knows_its_connection_and_what_the_host_said_of_it_and_no_socket()
     async def agent(run: Run) -> None:
         seen.append(run)
 
+    async def frames() -> AsyncIterator[str]:
+        yield frame("chat", {"text": "x"})
+        await settle()
+
     metadata: Mapping[str, object] = MappingProxyType({"ip": "192.0.2.1"})
 
     async def main() -> None:
@@ -189,6 +193,13 @@ def test_a_run_knows_its_connection_and_what_the_host_said_of_it_and_no_socket()
             assert [event async for event in stream]
             assert seen[2].context.metadata == {}
             assert seen[2].websocket is None
+            stream = await site.endpoint.stream(
+                "u1", frame("chat", {"text": "x"}), metadata=metadata
+            )
+            assert [event async for event in stream]
+            assert seen[3].context.metadata is metadata
+            await site.endpoint.serve("u1", frames(), RecordingTransport(), metadata=metadata)
+            assert seen[4].context.metadata is metadata
 
     run_virtual(main())
 

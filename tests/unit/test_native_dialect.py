@@ -90,8 +90,11 @@ def test_the_frame_and_its_payload_are_two_levels() -> None:
 
 def test_a_frame_at_each_limit_decodes() -> None:
     dialect = NativeDialect()
-    deepest = "[" * 30 + "]" * 30
-    assert dialect.decode(frame_with(f'{{"a":{deepest}}}')).payload == {"a": json.loads(deepest)}
+    for deepest in ("[" * 30 + "]" * 30, '{"a":' * 30 + "0" + "}" * 30):
+        value = json.loads(deepest)
+        assert dialect.decode(frame_with(f'{{"a":{deepest}}}')).payload == {"a": value}
+        twice = dialect.decode(frame_with(f'{{"a":{deepest},"b":{deepest}}}')).payload
+        assert twice == {"a": value, "b": value}
     assert dialect.decode(sized(FRAME_BYTES)).type == "chat"
     assert dialect.decode(sized(FRAME_BYTES).encode()).type == "chat"
 
@@ -404,3 +407,4 @@ def test_a_long_integer_from_the_hosts_parser_is_refused() -> None:
     for number in ("1" + "0" * 11, "-1" + "0" * 11):
         error = refusal(frame_with(f'{{"n":{number}}}'), json.loads, limits)
         assert (error.code, error.message_id) == ("malformed_frame", "m1")
+        assert error.message == "a number in the frame is too long"

@@ -18,6 +18,7 @@ from agent_messaging import (
 from agent_messaging._outbox import Outbox
 from agent_messaging.testing import RecordingTransport, run_virtual
 from support import chat, decoded, tasks_left
+from support.lines import lines
 from support.loop import steps
 from support.posting import CHUNK, Receipts, outbox_to
 
@@ -343,10 +344,30 @@ def test_a_failure_is_logged_without_the_words_of_its_exception(
     with caplog.at_level(logging.INFO, logger="agent_messaging"):
         run_virtual(main())
     [record] = caplog.records
-    assert record.getMessage().startswith("transport_failed error=ConnectionError ")
+    assert record.getMessage().startswith("transport_failed error=ConnectionError raised_at=trans")
     assert record.getMessage().endswith(" undelivered=2")
     assert "send 1 failed" not in record.getMessage()
     assert record.exc_info is None
+
+
+def test_what_a_send_raised_is_logged_with_its_traceback_at_debug(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        outbox = outbox_to(RecordingTransport(fails_at=1))
+        outbox.post("frame", CHUNK, Receipts())
+        await outbox.settle(1.0)
+
+    with caplog.at_level(logging.DEBUG, logger="agent_messaging"):
+        run_virtual(main())
+    [line] = lines(caplog, "transport_error")
+    assert (line["levelno"], line["error"], line["undelivered"]) == (
+        logging.DEBUG,
+        "ConnectionError",
+        1,
+    )
+    assert line["raised_at"].startswith("transports.py:")
+    assert line["exc_info"][0] is ConnectionError
 
 
 def test_a_failure_wakes_every_task_that_waits() -> None:

@@ -347,6 +347,7 @@ def test_a_pool_is_closed_in_another_loop_than_the_one_that_left_a_writer_behind
     loop.close()
     run_virtual(pool.aclose(5.0))
     assert receipts.all == [False]
+    assert pool._outboxes == {}  # pyright: ignore[reportPrivateUsage]
 
 
 def test_what_cannot_send_leaves_no_outbox_behind() -> None:

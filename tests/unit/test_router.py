@@ -1,6 +1,7 @@
 """Messages to handlers: the first that takes the type, and an answer where none does."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
@@ -321,10 +322,27 @@ def test_without_a_websocket_the_handlers_own_serves() -> None:
     assert completed["payload"]["result"] == "Rome"
 
 
-def test_without_a_websocket_a_refusal_is_only_counted() -> None:
+def test_without_a_websocket_a_handler_of_the_hosts_gets_the_message_all_the_same() -> None:
+    pings = Pings()
+    own_name = Message(type="ping", user_id="u1")
+    router = MessageRouter(pings)
+    for message in (PING, own_name):
+        assert run_virtual(router.handle_message("u1", None, message)) is True
+    assert pings.calls == [("u1", None, PING), ("u1", None, own_name)]
+
+
+def test_without_a_websocket_a_refusal_is_only_counted_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     router = MessageRouter(AgentMessageHandler(echo, RecordingTransport()))
-    assert run_virtual(router.handle_message("u1", None, PING)) is False
-    assert router.get_stats()["refusals"] == {"unsupported_type": 1}
+    with caplog.at_level(logging.INFO, "agent_messaging"):
+        assert run_virtual(router.handle_message("u1", None, PING)) is False
+        assert (
+            run_virtual(router.handle_message("u1", None, Message(type="chat", user_id="u2")))
+            is False
+        )
+    assert router.get_stats()["refusals"] == {"unsupported_type": 1, "identity_mismatch": 1}
+    assert [vars(record)["user_id"] for record in caplog.records] == ["u1", "u1"]
 
 
 def test_without_any_websocket_it_is_a_configuration_error() -> None:

@@ -44,16 +44,18 @@ def test_a_completed_tool_as_an_event_object_gets_its_name_and_its_measured_dura
 
 def test_a_completed_tool_with_an_error_says_so() -> None:
     async def agent(run: Run) -> None:
-        await run.tool_executing("c1", "search")
+        for name in ("c1", "c2", "c3"):
+            await run.tool_executing(name, "search")
         await run.tool_completed("c1", "ignored", error="No index")
-        await run.tool_executing("c2", "search")
         await run.tool_completed("c2", error="")
+        await run.emit(
+            ToolCompleted(tool_call_id="c3", tool_name="?", status="error", error="No index")
+        )
 
     run = run_agent(agent, "hello")
-    first, second = run.tools["search"]
-    assert (first.status, first.error) == ("error", "No index")
-    assert (second.status, second.error) == ("error", "")
-    assert "result" not in run.frames[2].payload
+    told = [(use.status, use.error) for use in run.tools["search"]]
+    assert told == [("error", "No index"), ("error", ""), ("error", "No index")]
+    assert not [frame for frame in run.frames if "result" in frame.payload]
 
 
 def test_a_tool_block_is_executing_and_then_completed_with_what_it_found() -> None:
@@ -70,6 +72,10 @@ def test_a_tool_block_is_executing_and_then_completed_with_what_it_found() -> No
 
     run = run_agent(agent, "hello")
     assert [event.type for event in run.events[1:-1]] == ["tool_executing", "tool_completed"] * 2
+    assert [frame.payload for frame in run.frames if frame.type == "tool_executing"] == [
+        {"tool_call_id": "call_1", "tool_name": "search", "arguments": {"q": 1}},
+        {"tool_call_id": "call_2", "tool_name": "nothing", "arguments": None},
+    ]
     (search,), (nothing,) = run.tools["search"], run.tools["nothing"]
     assert (search.tool_call_id, search.result) == ("call_1", {"hits": 2})
     assert (nothing.tool_call_id, nothing.result) == ("call_2", None)

@@ -9,6 +9,7 @@ import pytest
 from agent_messaging import ConfigurationError, Endpoint, SessionEnd, TransportError
 from agent_messaging.testing import RecordingTransport, run_virtual
 from support.endpoints import Connection, Site, frame, now, settle
+from support.lines import lines
 
 OWN: Final = '{"type": "own", "payload": {}}'
 
@@ -60,7 +61,10 @@ TOLD: Final[list[tuple[Callable[[Connection], Awaitable[None]], str, list[str]]]
 
 @pytest.mark.parametrize(("act", "reason", "told"), TOLD)
 def test_the_host_is_told_at_most_once_of_an_end_and_never_of_its_own(
-    act: Callable[[Connection], Awaitable[None]], reason: str, told: list[str]
+    act: Callable[[Connection], Awaitable[None]],
+    reason: str,
+    told: list[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def main() -> None:
         async with Site(idle_timeout=100.0) as site:
@@ -82,6 +86,7 @@ def test_the_host_is_told_at_most_once_of_an_end_and_never_of_its_own(
         assert client.transport.closed == told
 
     run_virtual(main())
+    assert lines(caplog, "task_failed") == []
 
 
 @pytest.mark.parametrize("fault", ["raises", "hangs"])

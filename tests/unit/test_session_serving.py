@@ -1,7 +1,8 @@
 """Connections that are served: frames that can be iterated over, until they or the session end."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
 import pytest
@@ -10,6 +11,7 @@ from agent_messaging import ErrorCode, Limits, RemoteError, SessionEnd, SessionE
 from agent_messaging.testing import RecordingTransport, run_virtual
 from support import tasks_left
 from support.endpoints import Site, frame, now, settle
+from support.lines import lines
 
 CHAT: Final = frame("chat", {"text": "work 50"}, message_id="m", thread_id="t")
 GONE: Final = ConnectionError("gone")
@@ -100,6 +102,32 @@ def test_a_generator_of_frames_is_closed_and_what_it_raises_then_is_no_more_than
             end = await serving(site, frames(), RecordingTransport())
             assert end.reason == "disconnected"
             assert closed == [pytest.approx(0, abs=0.1)]
+
+    run_virtual(main())
+
+
+class FailsToClose(AsyncGenerator[str, None]):
+    """Frames that come to their end, and are then not to be closed."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    async def asend(self, value: None, /) -> str:
+        raise StopAsyncIteration
+
+    async def athrow(self, *_: object) -> str:
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        raise self._error
+
+
+def test_what_the_closing_of_ended_frames_raises_is_kept_too() -> None:
+    async def main() -> None:
+        async with Site() as site:
+            error = ConnectionResetError("gone")
+            end = await serving(site, FailsToClose(error), RecordingTransport())
+            assert end == SessionEnd(reason="disconnected", error=error)
 
     run_virtual(main())
 
@@ -230,7 +258,7 @@ def test_one_that_is_refused_hears_why_and_has_no_session() -> None:
 
 @pytest.mark.parametrize(("fault", "seconds"), [("hangs_at", 5.0), ("fails_at", 0.0)])
 def test_one_that_is_refused_on_a_bad_socket_is_refused_all_the_same(
-    fault: str, seconds: float
+    fault: str, seconds: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
         async with Site(limits=Limits(sessions_per_user=1)) as site:
@@ -240,4 +268,8 @@ def test_one_that_is_refused_on_a_bad_socket_is_refused_all_the_same(
             assert end.reason == "refused"
             assert now() == pytest.approx(seconds, abs=0.1)
 
-    run_virtual(main())
+    with caplog.at_level(logging.INFO, "agent_messaging"):
+        run_virtual(main())
+    [line] = lines(caplog, "transport_failed")
+    error = "TimeoutError" if fault == "hangs_at" else "ConnectionError"
+    assert (line["levelno"], line["error"]) == (logging.INFO, error)

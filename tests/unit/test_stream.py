@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import logging
 from typing import Any, Final
 
 import pytest
@@ -11,6 +12,7 @@ from agent_messaging import ErrorCode, Limits, MessageRouter, RemoteError, Strea
 from agent_messaging.testing import run_virtual
 from support import Json, tasks_left
 from support.endpoints import Site, frame, now, settle, worker
+from support.lines import lines
 from support.logs import TroubledLog, fails, site_on
 
 CHAT: Final = frame("chat", {"text": "answer"}, message_id="m", thread_id="t")
@@ -169,13 +171,18 @@ def test_a_handler_of_the_hosts_own_is_streamed_until_it_returns() -> None:
     ],
 )
 def test_a_frame_that_is_refused_is_no_stream(
-    body: str, code: ErrorCode, retry_after: float | None
+    body: str, code: ErrorCode, retry_after: float | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
         async with Site(limits=Limits(messages_per_minute=1)) as site:
             await words(site, await site.endpoint.stream("u1", CHAT.replace('"m"', '"first"')))
-            with pytest.raises(RemoteError) as refused:
+            with (
+                caplog.at_level(logging.INFO, "agent_messaging"),
+                pytest.raises(RemoteError) as refused,
+            ):
                 await site.endpoint.stream("u1", body)
+            [ended] = lines(caplog, "session_ended")
+            assert ended["reason"] == "refused"
             assert refused.value.code is code
             assert refused.value.retry_after == retry_after
             assert site.endpoint.users() == {}

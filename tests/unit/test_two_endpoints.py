@@ -1,6 +1,7 @@
 """Two endpoints over one log, as two workers are: one claim; stop and resume on either."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,6 +13,7 @@ from agent_messaging.eventlog.protocol import Lease
 from agent_messaging.testing import run_virtual
 from support import tasks_left
 from support.endpoints import Connection, Site, frame, now, settle
+from support.lines import lines
 from support.logs import Act, Gate, TroubledLog, fails, hangs, takes, waits_for
 
 
@@ -54,6 +56,35 @@ def test_a_run_may_be_resumed_at_the_other() -> None:
             assert told(there, sites[0]) == ["resumed m1 1-1 running", "m1 started", "m1 completed"]
             assert sites[1].endpoint.stats()["runs_accepted"] == 0
             assert not there.session.delivery.watches
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize(
+    ("act", "level", "error", "at"),
+    [
+        (fails(), logging.WARNING, "EventLogError", 0.0),
+        (fails(LookupError), logging.ERROR, "LookupError", 0.0),
+        (hangs(), logging.ERROR, "TimeoutError", 3.0),
+    ],
+)
+def test_an_owner_that_cannot_be_told_that_its_run_is_watched_costs_a_line_and_no_event(
+    act: Act, level: int, error: str, at: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        log = TroubledLog(is_prompt=True)
+        async with two(log, log_timeout=3.0) as sites:
+            here, there = await both(sites)
+            await here.chat("work 5", "m1", "t1")
+            log.plan("notify", act)
+            begun = now()
+            await there.resume(thread_id="t1")
+            await asyncio.sleep(at)
+            [line] = lines(caplog, "log_failed")
+            assert (line["levelno"], line["error"]) == (level, error)
+            assert now() - begun == pytest.approx(at, abs=0.01)
+            await asyncio.sleep(10.0)
+            assert told(there, sites[0]) == ["resumed m1 1-1 running", "m1 started", "m1 completed"]
 
     run_virtual(main())
 
@@ -203,6 +234,18 @@ def test_a_stop_for_which_the_log_finds_a_run_that_is_not_of_this_endpoint_any_m
             await client.stop(run_id="r1")
             await client.send("ping")
             assert await client.heard() == "pong"
+
+    run_virtual(main())
+
+
+def test_a_notice_of_a_run_whose_user_is_not_of_this_endpoint_any_more_changes_nothing() -> None:
+    async def main() -> None:
+        log = TroubledLog(is_prompt=True)
+        async with Site(log=log) as site:
+            await orphan(log, owner=site.endpoint._owner)  # pyright: ignore[reportPrivateUsage]
+            assert await log.notify("u1", "r1", "stop")
+            assert await log.notify("u1", "r1", "watched")
+            assert site.endpoint.users() == {}
 
     run_virtual(main())
 
