@@ -16,11 +16,11 @@ from agent_messaging import (
     RemoteError,
     Session,
 )
+from agent_messaging.testing import RecordingTransport
 from fuzz.script import Setting, Step
 from fuzz.stage import Stage
 from fuzz.stream import Stream
 from support.endpoint_witness import Witness
-from support.endpoints import Socket
 from support.loop import tasks_left
 
 USERS: Final = ("ann", "bob")
@@ -45,7 +45,7 @@ class Client:
         taken: how many frames the endpoint took while the session was open.
     """
 
-    def __init__(self, user_id: str, socket: Socket) -> None:
+    def __init__(self, user_id: str, socket: RecordingTransport) -> None:
         self.user_id: Final = user_id
         self.socket: Final = socket
         self.session: Session | None = None
@@ -79,7 +79,7 @@ class Client:
         """What a host does with a socket that calls back."""
         socket = self.socket
         try:
-            session = await endpoint.open(self.user_id, socket.send, close=socket.close)
+            session = await endpoint.open(self.user_id, socket, close=socket.close)
         except RemoteError as refusal:
             if refusal.code not in ("too_many_sessions", "shutting_down"):
                 raise AssertionError("no reason to refuse a session") from refusal
@@ -94,7 +94,7 @@ class Client:
 
     async def iterate(self, endpoint: Endpoint) -> None:
         """What a host does with a socket that iterates."""
-        end = await endpoint.serve(self.user_id, self.frames(), self.socket.send)
+        end = await endpoint.serve(self.user_id, self.frames(), self.socket)
         assert isinstance(end.error, ConnectionError | RemoteError | None), end
 
     async def stream(self, endpoint: Endpoint, frame: bytes) -> None:
@@ -108,7 +108,7 @@ class Client:
                 text = event.decode()
                 assert text.startswith("data: "), text
                 assert text.endswith("\n\n"), text
-                await self.socket.send(text[6:-2])
+                await self.socket(text[6:-2])
                 if self._is_gone:
                     break
         except ConnectionError:
@@ -232,8 +232,8 @@ class World:
         user_id = USERS[number & 1]
         if user_id in self._absent or len(self.clients) >= 12:
             return
-        socket = Socket(
-            yields=3 if number & 4 else 0,
+        socket = RecordingTransport(
+            turns=3 if number & 4 else 0,
             seconds=1 / 64 if number & 8 else 0.0,
         )
         client = Client(user_id, socket)
@@ -260,11 +260,11 @@ class World:
                 assert client.host is not None
                 client.host.cancel()
             case "stall":
-                client.socket.stall()
+                client.socket.hang()
             case "read on":
                 client.socket.read_on()
             case _:
-                client.socket.error = ConnectionError("the connection is gone")
+                client.socket.fail()
 
     async def _forget(self, user_id: str) -> None:
         while True:

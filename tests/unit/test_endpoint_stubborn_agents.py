@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from agent_messaging import LifecycleError, MessageType, Run
+from agent_messaging import AgentMessageHandler, LifecycleError, MessageType, Run
 from agent_messaging.testing import run_virtual
 from support.endpoints import Connection, Site, now, worker
 
@@ -274,6 +274,20 @@ def test_what_an_abandoned_agent_emits_is_refused_and_its_result_is_nobodys() ->
             assert await client.heard() == "old started, old cancelled stopped, stopped old"
             assert len(refusals) == 3
             assert site.endpoint.stats()["runs_completed"] == 0
+
+    run_virtual(main())
+
+
+def test_an_abandoned_agent_that_returns_in_the_end_is_counted_once() -> None:
+    async def main() -> None:
+        handler = AgentMessageHandler(stubborn(deaf))
+        async with Site(handler=handler) as site:
+            client = await begin(site)
+            await client.stop("old")
+            await asyncio.sleep(2 * _GIVE_UP)
+            stats = handler.processing_stats
+            assert (stats["runs_cancelled"], stats["runs_in_flight"]) == (1, 0)
+            assert stats["durations"]["count"] == 1
 
     run_virtual(main())
 

@@ -274,6 +274,8 @@ LOADED = {
 WATCH = """
 import sys
 
+sys.path.insert(0, sys.argv[1])  # before any other that is installed
+
 # What the package builds on is there first, so that only its own doings are seen.
 import asyncio, contextlib, copy, dataclasses, enum, functools, heapq, inspect, json, logging
 import math, os, re, signal, threading, time, types, typing, typing_extensions, warnings
@@ -356,7 +358,7 @@ print("\\n".join(sorted(set(sys.modules) - modules)))
 
 def test_importing_the_package_has_no_side_effect_and_loads_no_more_than_it_needs() -> None:
     done = subprocess.run(
-        [sys.executable, "-I", "-c", WATCH], capture_output=True, text=True, check=False
+        [sys.executable, "-I", "-c", WATCH, str(ROOT)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     loaded = set(done.stdout.split())
@@ -380,7 +382,7 @@ def test_the_watch_over_importing_sees_what_it_looks_for(doing: str, trace: str)
     watch = WATCH.replace("\nimport agent_messaging\n", f"\nimport agent_messaging\n{doing}\n")
     assert watch != WATCH
     done = subprocess.run(
-        [sys.executable, "-I", "-c", watch], capture_output=True, text=True, check=False
+        [sys.executable, "-I", "-c", watch, str(ROOT)], capture_output=True, text=True, check=False
     )
     assert done.returncode != 0
     assert trace in done.stderr

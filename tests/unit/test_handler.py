@@ -22,6 +22,7 @@ from agent_messaging import (
 from agent_messaging.testing import RecordingTransport, counted_ids, loop_clock, run_virtual
 from support import chat, start_agent, user_message
 from support.clients import Client
+from support.loop import steps
 
 
 async def echo(run: Run) -> str:
@@ -344,6 +345,7 @@ def test_what_an_agent_sets_in_its_context_does_not_reach_the_transport() -> Non
 
     async def agent(run: Run) -> None:
         trace.set("private")
+        await steps()  # what sent the start is done, and what sends the next begins here
         await run.thinking("a")
 
     handler = AgentMessageHandler(agent)
