@@ -124,18 +124,18 @@ def call(
                 code = main(argv)
             finally:
                 sys.path[:] = path
-                _let_calls_end("reader" if source is None else "", "writer" if sink is None else "")
+                _let_calls_end(reader=source is None, writer=sink is None)
         kept.seek(0)
         return Result(code, kept.read(), errors.getvalue())
 
 
-def _let_calls_end(*names: str) -> None:
-    """Wait for what these threads have begun: the next file to be opened gets their file's number.
+def _let_calls_end(**is_on_a_file: bool) -> None:
+    """Wait for what its threads have begun: the next file to be opened gets their file's number.
 
     A program that was cancelled does not, as it ends. On a file no call lasts.
     """
     for thread in threading.enumerate():
-        if thread.name in [f"agent-messaging {name}" for name in names]:
+        if is_on_a_file.get(thread.name.removeprefix("agent-messaging ")):
             thread.join()
 
 

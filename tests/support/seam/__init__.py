@@ -13,7 +13,7 @@ and wherever calls are cancelled.
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final, TypeAlias
 
@@ -41,6 +41,7 @@ def explore(
     run: Callable[[Coroutine[Any, Any, None]], object],
     *,
     examples: int,
+    first: Sequence[Program] = (),
     steps: int = 50,
     another: Another | None = None,
     over_sessions: bool = False,
@@ -54,6 +55,7 @@ def explore(
         make_log: makes the log.
         run: runs a coroutine to its end on a loop of its own, in virtual time or not.
         examples: how many programs.
+        first: programs that are tried before those.
         steps: how many steps a program has at most.
         another: opens the same log once more, for some of the owners and followers.
         over_sessions: whether those who follow do so over the sessions of an endpoint.
@@ -103,6 +105,8 @@ def explore(
     def explored(program: Program) -> None:
         run(play(program))
 
+    for program in first:
+        run(play(program))
     explored()
     return situations
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from agent_messaging import MessageType, Notice
 
 __all__ = [
+    "FENCED_OFF",
     "OWNERS",
     "USERS",
     "Act",
@@ -232,6 +233,23 @@ class Program(NamedTuple):
     held_events: int | None
     steps: Sequence[Step]
 
+
+#: The owner of a run goes on with it when it is another's, who took it after its time was over.
+FENCED_OFF: Final = Program(
+    None,
+    [
+        Step(act, 0)
+        for act in (
+            Append(0, 2, False, None, None),
+            Settle(),
+            TimePasses(100.0),
+            Take(OWNERS[0], 9, None),
+            Settle(),
+            Append(2, 1, False, None, None),  # of four who hold the two runs, or did, an old one
+            Settle(),
+        )
+    ],
+)
 
 _nth = st.integers(0, 7)
 _back = st.sampled_from([0, 1, 3, 100])
