@@ -291,13 +291,23 @@ def test_an_end_interrupts_the_tools_that_the_service_left_open() -> None:
     assert frames[3]["payload"]["retryable"] is False
 
 
-def test_a_tool_that_failed_has_the_status_that_says_so() -> None:
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"error": "no"}, {"status": "error", "error": "no"}),
+        ({"status": "error", "message": "no"}, {"status": "error", "error": "no"}),
+        ({"status": "interrupted"}, {"status": "interrupted", "error": ""}),
+    ],
+)
+def test_a_tool_that_failed_has_the_status_that_says_so_and_an_error(
+    said: dict[str, str], told: dict[str, str]
+) -> None:
     frames = frames_of(
         {"type": "tool_executing", "payload": {"tool_name": "a"}},
-        {"type": "tool_completed", "payload": {"tool_name": "a", "error": "no"}},
+        {"type": "tool_completed", "payload": {"tool_name": "a", **said}},
     )
     payload = frames[2]["payload"]
-    assert (payload["status"], payload["error"]) == ("error", "no")
+    assert {name: payload[name] for name in told} == told
     assert "result" not in payload
 
 

@@ -242,6 +242,19 @@ def test_what_a_thread_raises_lets_time_go_on_too() -> None:
         run_virtual(main())
 
 
+def test_to_wait_too_long_for_a_thread_is_told() -> None:
+    may_end = threading.Event()
+    loop = VirtualTimeLoop(thread_timeout=0)
+
+    with ThreadPoolExecutor(1) as threads:
+        waiting = loop.run_in_executor(threads, may_end.wait, 60)
+        with pytest.raises(HangError, match=r"busy for 0 s; .* that stands still"):
+            loop.run_until_complete(waiting)
+        may_end.set()
+    assert loop.run_until_complete(waiting)  # it was waited for, and goes on where it was
+    loop.close()
+
+
 def test_the_default_executor_is_shut_down_without_time_passing() -> None:
     ended: list[int] = []
 

@@ -168,6 +168,19 @@ def test_a_golden_path_in_another_order_is_seen() -> None:
         Transcript([STARTED, BEGUN, ENDED, thinking, completed]).assert_golden_path()
 
 
+def test_a_relayed_event_with_fields_of_its_own_is_typed_without_them() -> None:
+    completed = frame(2, "agent_completed", result="x", rows=3)
+    assert completed.event == AgentCompleted(result="x")
+    assert Transcript([STARTED, completed]).outcome == "completed"
+
+
+def test_a_frame_that_lacks_what_its_type_must_have_is_no_event() -> None:
+    nameless = frame(1, "agent_started", message_id="m")
+    assert nameless.event is None
+    with pytest.raises(AssertionError, match=r"no event of a run: agent_started message_id='m'"):
+        _ = Transcript([nameless, COMPLETED]).report
+
+
 def test_an_event_that_may_not_come_is_seen() -> None:
     with pytest.raises(AssertionError, match="tool_completed needs the id of an open call"):
         Transcript([STARTED, ENDED]).assert_tools_paired()

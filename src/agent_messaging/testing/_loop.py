@@ -27,17 +27,23 @@ class HangError(AssertionError):
 class _Selector(selectors.DefaultSelector):
     """Polls what is ready now, and lets the loop's clock jump instead of waiting."""
 
-    def __init__(self, begin_turn: Callable[[], bool]) -> None:
+    def __init__(self, begin_turn: Callable[[], bool], patience: float) -> None:
         super().__init__()
         self.now = 0.0
         self.threads = 0
+        self._patience = patience
         self._begin_turn = begin_turn
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         is_idle = not self._begin_turn() and (timeout is None or timeout > 0)
         # What a thread works on takes real time, during which virtual time stands still.
-        ready = super().select(None if self.threads and is_idle else 0)
+        ready = super().select(self._patience if self.threads and is_idle else 0)
         if not ready and is_idle:
+            if self.threads:
+                raise HangError(
+                    f"every task waits, and a thread has been busy for {self._patience:g} s; if it"
+                    f" waits for the loop's time to pass, that stands still\n{_tasks()}"
+                )
             if timeout is None:
                 raise HangError(f"deadlock: every task waits, and no timer is set\n{_tasks()}")
             self.now += timeout
@@ -51,24 +57,26 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """An event loop whose `time` moves only when everything waits, and then at once.
 
     While calls of `run_in_executor` (and so of `asyncio.to_thread`) are under way, time stands
-    still. Nothing else that takes real time is known to the loop: sockets, subprocesses and threads
-    of other kinds are for a loop in real time.
+    still, and for a thread that waits for it to pass it never does. Nothing else that takes real
+    time is known to the loop: sockets, subprocesses and threads of other kinds are for a loop in
+    real time.
 
     Args:
         seed: None for asyncio's own order. With a number, the tasks that become ready in one turn
             of the loop go on in a random order, which the number repeats: code that is right does
             not rely on any. Callbacks keep theirs, which `call_soon` promises.
+        thread_timeout: seconds of real time for which all may wait for threads.
 
     Raises:
-        HangError: out of whatever runs the loop, when every task waits and no timer is set, or
-            when 115 days have passed.
+        HangError: out of whatever runs the loop, when every task waits and no timer is set, when
+            115 days have passed, or when threads take longer than ``thread_timeout``.
     """
 
-    def __init__(self, seed: int | None = None) -> None:
+    def __init__(self, seed: int | None = None, *, thread_timeout: float = 60.0) -> None:
         self._randomness = None if seed is None else random.Random(seed)  # noqa: S311 - to repeat it
         self._turns = 0
         self._planned: dict[int, list[Callable[[], object]]] = {}
-        self._virtual = _Selector(self._begin_turn)
+        self._virtual = _Selector(self._begin_turn, thread_timeout)
         super().__init__(self._virtual)
         self._handles = cast("deque[asyncio.Handle]", cast("Any", self)._ready)  # noqa: SLF001 - no other way
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Final, cast, final
 
 from agent_messaging._events import (
@@ -72,11 +72,19 @@ class ReceivedFrame:
 
     @property
     def event(self) -> RunEvent | None:
-        """The event of a run, with its types; None for any other frame."""
+        """The event of a run, with its types; None for any other frame.
+
+        Fields that its type does not know, as a relayed event may have, are in the payload alone;
+        one that lacks a field that its type must have is None.
+        """
         kind = _EVENTS.get(self.type)
         if kind is None or self.run_id is None:
             return None
-        event: RunEvent = cast("Any", kind)(**self.payload)
+        known = {each.name for each in fields(kind)}
+        said = {name: value for name, value in self.payload.items() if name in known}
+        if any(each.default is MISSING and each.name not in said for each in fields(kind)):
+            return None
+        event: RunEvent = cast("Any", kind)(**said)
         return event
 
     def __str__(self) -> str:
@@ -92,19 +100,19 @@ def received(text: str) -> ReceivedFrame:
         decoded: object = json.loads(text)
     except ValueError:
         decoded = None
-    fields = cast("dict[str, Any]", decoded) if isinstance(decoded, dict) else {}
-    kind, payload = fields.get("type"), fields.get("payload", {})
+    said = cast("dict[str, Any]", decoded) if isinstance(decoded, dict) else {}
+    kind, payload = said.get("type"), said.get("payload", {})
     if not (isinstance(kind, str) and isinstance(payload, dict)):
         return ReceivedFrame(text=text)
     return ReceivedFrame(
         text=text,
         type=MessageType(kind) if kind in _TYPES else kind,
         payload=cast("dict[str, object]", payload),
-        user_id=fields.get("user_id"),
-        thread_id=fields.get("thread_id"),
-        run_id=fields.get("run_id"),
-        seq=fields.get("seq"),
-        timestamp=fields.get("timestamp"),
+        user_id=said.get("user_id"),
+        thread_id=said.get("thread_id"),
+        run_id=said.get("run_id"),
+        seq=said.get("seq"),
+        timestamp=said.get("timestamp"),
     )
 
 

@@ -176,15 +176,17 @@ class Transcript:
             AssertionError: they are not the events of one run from its start, in their order.
         """
         lifecycle = RunLifecycle()
-        for frame, event in zip(self.frames, self.events, strict=True):
-            kind = event.type
+        for frame in self.frames:
+            event = frame.event
+            if event is None:
+                raise self._failure(f"no event of a run: {frame}")
             try:
-                seq = lifecycle.advance(kind, frame.timestamp or 0.0, *_call_of(event))
+                seq = lifecycle.advance(event.type, frame.timestamp or 0.0, *_call_of(event))
             except LifecycleError as error:
                 raise self._failure(str(error)) from None
             if frame.seq != seq:
-                raise self._failure(f"{kind} has seq {frame.seq}, and would be {seq}")
-            lifecycle.deliver(kind)
+                raise self._failure(f"{event.type} has seq {frame.seq}, and would be {seq}")
+            lifecycle.deliver(event.type)
         return lifecycle.report()
 
     def assert_golden_path(self, *, strict: bool = False) -> None:
