@@ -100,7 +100,6 @@ TWINS: Final = (
                  self._services.tasks.settle(task)
         -        if not self.is_ended:
         -            # Somebody else cancelled it before its first step, and none of its code ran.
-        -            self._outcome.reason = self._outcome.reason or "cancelled"
         -            self._end_from_outside()
         """,
         "test_control_lane.py",
@@ -113,7 +112,6 @@ TWINS: Final = (
                  self._services.tasks.settle(task)
         -        if not self.is_ended:
         -            # Somebody else cancelled it before its first step, and none of its code ran.
-        -            self._outcome.reason = self._outcome.reason or "cancelled"
         -            self._end_from_outside()
         """,
         "test_delivery_interrupted.py",

@@ -17,6 +17,7 @@ TRANSPORT: Final = "a transport that records"
 BESIDE_THE_KIT: Final[dict[tuple[str, str], str]] = {
     ("benchmarks/logs.py", LOOP): "measures for how long a loop in real time is held",
     ("unit/test_sqlite_log.py", LOOP): "counts what a thread has called, in real time",
+    ("support/broken_transports.py", TRANSPORT): "its peer reads, and so waits for what it gets",
     ("support/wires.py", TRANSPORT): "notes its misuse, where the kit's raises and so fails",
     ("typing/downstream/support_desk.py", TRANSPORT): "a project of its own, with its own socket",
     ("unit/test_outbox_pool.py", TRANSPORT): "sockets as servers have them, with what each takes",

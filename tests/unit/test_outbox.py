@@ -344,7 +344,7 @@ def test_a_failure_is_logged_without_the_words_of_its_exception(
     with caplog.at_level(logging.INFO, logger="agent_messaging"):
         run_virtual(main())
     [record] = caplog.records
-    assert record.getMessage().startswith("transport_failed error=ConnectionError raised_at=trans")
+    assert record.getMessage().startswith("transport_failed error=ConnectionError raised_at=_trans")
     assert record.getMessage().endswith(" undelivered=2")
     assert "send 1 failed" not in record.getMessage()
     assert record.exc_info is None
@@ -366,7 +366,7 @@ def test_what_a_send_raised_is_logged_with_its_traceback_at_debug(
         "ConnectionError",
         1,
     )
-    assert line["raised_at"].startswith("transports.py:")
+    assert line["raised_at"].startswith("_transports.py:")
     assert line["exc_info"][0] is ConnectionError
 
 

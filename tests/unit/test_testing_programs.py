@@ -17,7 +17,7 @@ from agent_messaging import (
     Message,
     Run,
 )
-from agent_messaging.testing import run_virtual, strategies
+from agent_messaging.testing import RecordingTransport, run_virtual, strategies
 from agent_messaging.testing.strategies import (
     AgentProgram,
     Attempt,
@@ -52,15 +52,11 @@ def quiet(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def _events(program: AgentProgram, message: Message) -> list[Json]:
-    sent: list[str] = []
-
-    async def send(frame: str) -> None:
-        sent.append(frame)
-
+    client = RecordingTransport()
     clock = Clock(monotonic=asyncio.get_running_loop().time)
     handler = AgentMessageHandler(program, clock=clock)
-    completed = await handler.handle_message("user-1", send, message)
-    events = decoded(sent)
+    completed = await handler.handle_message("user-1", client, message)
+    events = decoded(client.frames)
     assert completed is (events[-1]["type"] == "agent_completed")
     return events
 
@@ -186,20 +182,17 @@ def test_a_program_has_several_runs_at_once_and_stands_in_a_registry() -> None:
     program = AgentProgram((Sleep(1.0), Tool("search", steps=(Sleep(1.0),))), "end")
     agents = AgentRegistry()
     agents.register("travel", program)
-    sent: list[str] = []
-
-    async def send(frame: str) -> None:
-        sent.append(frame)
+    client = RecordingTransport()
 
     async def talk() -> None:
         async with Endpoint(AgentMessageHandler(agents), thread_policy="parallel") as endpoint:
-            session = await endpoint.open("user-1", send)
+            session = await endpoint.open("user-1", client)
             for number in range(3):
                 message = start_agent(agent="travel", message_id=f"m{number}")
                 await session.receive(json.dumps(message.to_dict()))
 
     run_virtual(talk())
-    kinds = [frame["type"] for frame in decoded(sent) if "run_id" in frame]
+    kinds = [frame["type"] for frame in decoded(client.frames) if "run_id" in frame]
     assert kinds.count("agent_started") == kinds.count("agent_completed") == 3
     assert kinds.index("agent_completed") > 6
 

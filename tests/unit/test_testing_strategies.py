@@ -25,7 +25,7 @@ from agent_messaging import (
     MessageType,
     NativeDialect,
 )
-from agent_messaging.testing import run_virtual, strategies
+from agent_messaging.testing import RecordingTransport, run_virtual, strategies
 from agent_messaging.testing.strategies import (
     AgentProgram,
     NearValidFrame,
@@ -77,15 +77,15 @@ def registry() -> AgentRegistry:
 
 async def answers(frame: str | bytes, limits: Limits) -> list[Json]:
     """What an endpoint sends for one frame, up to when it says that it shuts down."""
-    sent: list[str] = []
-
-    async def send(text: str) -> None:
-        sent.append(text)
-
+    client = RecordingTransport()
     async with Endpoint(AgentMessageHandler(registry()), limits=limits) as endpoint:
-        session = await endpoint.open(USER, send)
+        session = await endpoint.open(USER, client)
         await session.receive(frame)
-    return [answer for answer in decoded(sent) if answer["payload"].get("code") != "shutting_down"]
+    return [
+        answer
+        for answer in decoded(client.frames)
+        if answer["payload"].get("code") != "shutting_down"
+    ]
 
 
 def refusals(frame: str | bytes, limits: Limits | None = None) -> list[str]:
@@ -311,17 +311,16 @@ CODES: Final = {
 @repeatable
 @given(near_valid_frames(user_id=USER))
 def test_a_router_refuses_what_is_nearly_valid_as_well(near_valid: NearValidFrame) -> None:
-    sent: list[str] = []
-
-    async def send(frame: str) -> None:
-        sent.append(frame)
-
+    client = RecordingTransport()
     router = MessageRouter(AgentMessageHandler(AgentProgram()))
-    was_handled = run_virtual(router.handle_frame(USER, send, near_valid.frame))
+    was_handled = run_virtual(router.handle_frame(USER, client, near_valid.frame))
     if near_valid.code is not None:
         assert not was_handled
         # It knows no control messages, and so not what is wrong with their payloads.
-        assert decoded(sent)[-1]["payload"]["code"] in {near_valid.code, "unsupported_type"}
+        assert decoded(client.frames)[-1]["payload"]["code"] in {
+            near_valid.code,
+            "unsupported_type",
+        }
 
 
 LIMITS: Final = Limits(frame_bytes=64 * 1024, json_depth=12, number_length=32)
