@@ -121,7 +121,12 @@ class ActiveRun:
     def accept(self) -> None:
         """The claim is committed: begin, or wait for the thread; its turn may have come already."""
         self._run, self._emitter = self._handler.route(
-            self.context, self._message, self._request, LoggedEvent, self.journal
+            self.context,
+            self._message,
+            self._request,
+            LoggedEvent,
+            self.journal,
+            self._services.run_clock,
         )
         self._is_accepted = True
         self._end_claim()

@@ -3,6 +3,7 @@
 import json
 import sys
 from argparse import Namespace
+from codecs import BOM_UTF8
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -38,7 +39,7 @@ def check(arguments: Namespace) -> None:
                 output.add((_json if is_json else _text)(arguments.file, broken))
                 output.flush()  # for who reads along
     say(f"agent-messaging: {_summary(checker, count, arguments.max)}\n")
-    if count:
+    if count or not checker.frames:  # a capture of nothing shows nothing
         raise StopError(EXIT_BROKEN)
 
 
@@ -53,6 +54,8 @@ def _broken(
 
 def _summary(checker: StreamChecker, count: int, shown: int | None) -> str:
     read = f"{_counted(checker.frames, 'frame')} of {_counted(checker.runs, 'run')}"
+    if not checker.frames:
+        return "there is no frame"
     if not count:
         return f"{read}: no rule is broken"
     rest = "" if shown is None or shown >= count else f", {shown:,} of them shown"
@@ -108,7 +111,7 @@ def _frames(source: int | None) -> Iterator[tuple[int, bytes]]:
     """The frames of a file, each with the number of its line."""
     lines = () if source is None else _lines(source)
     for number, line in enumerate(lines, 1):
-        text = line.strip()
+        text = (line.removeprefix(BOM_UTF8) if number == 1 else line).strip()
         if text and not text.startswith(_NO_FRAME):
             yield number, text.removeprefix(b"data:")
 

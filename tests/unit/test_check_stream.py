@@ -35,6 +35,12 @@ def without(frame: Json, name: str) -> Json:
     return {key: value for key, value in frame.items() if key != name}
 
 
+@pytest.mark.parametrize("frame", [json.dumps(STARTED), json.dumps(STARTED).encode(), STARTED])
+def test_one_frame_is_no_stream(frame: Any) -> None:
+    with pytest.raises(TypeError, match="an iterable of frames, not one"):
+        check_stream(frame)
+
+
 # Sound streams.
 
 

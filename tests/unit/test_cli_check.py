@@ -144,8 +144,13 @@ def test_standard_input_is_read_in_the_place_of_a_file() -> None:
     result = run_check("-", given=lines(BROKEN).encode())
     assert result.out == "-:3: seq: event 3 was due, and not 4 (run r1)\n"
     with redirect_stderr(StringIO()) as errors, standard_input(None):
-        assert main(["check", "-"]) == 0
-    assert errors.getvalue() == summary("0 frames of 0 runs: no rule is broken")
+        assert main(["check", "-"]) == 1
+    assert errors.getvalue() == summary("there is no frame")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_frame(tmp_path: Path) -> None:
+    result = run_check(written(tmp_path, "\ufeff" + lines([greeting()])))
+    assert (result.code, result.out) == (0, "")
 
 
 def test_lines_of_any_length_are_read_whole(tmp_path: Path) -> None:

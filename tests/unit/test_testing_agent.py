@@ -2,10 +2,13 @@
 
 import asyncio
 import logging
+import re
+from typing import Any
 
 import pytest
 
 from agent_messaging import AgentError, AgentRegistry, MessageType, Run
+from agent_messaging.compat import adapt_service
 from agent_messaging.testing import (
     RecordingTransport,
     UnexpectedError,
@@ -144,24 +147,14 @@ def test_a_message_that_is_refused_is_an_error() -> None:
 
 
 def test_what_the_library_logs_as_an_error_is_one() -> None:
-    async def agent(run: Run) -> None:
-        fields = {"event": "host_trouble", "why": "because"}
-        try:
-            raise KeyError("cause")
-        except KeyError as error:
-            logging.getLogger("agent_messaging.x").debug("x", exc_info=error, extra=fields)
-        logging.getLogger("agent_messaging.x").warning("x", extra=fields)
+    class Service:
+        async def handle_user_message(self, websocket: Any, **_: object) -> None:
+            await websocket.send_text("{")
 
-    with pytest.raises(UnexpectedError, match="host_trouble why=because") as raised:
-        run_agent(agent, "x")
-    assert isinstance(raised.value.__cause__, KeyError)
+        handle_start_agent = handle_user_message
 
-
-def test_lines_of_the_log_without_an_event_are_nobodys_business() -> None:
-    async def agent(run: Run) -> None:
-        logging.getLogger("agent_messaging.x").error("not the library's own")
-
-    run_agent(agent, "x")
+    with pytest.raises(UnexpectedError, match=r"the library logged frame_dropped .*expect_log"):
+        run_agent(adapt_service(Service()), "x")
 
 
 def test_the_levels_of_the_log_are_as_they_were() -> None:
@@ -190,8 +183,17 @@ def test_an_agent_may_take_too_long() -> None:
 
 
 def test_a_run_without_an_end_is_an_error_that_lists_what_came() -> None:
-    with pytest.raises(AssertionError, match=r"(?s)no end of the run in 86400 s.*agent_started"):
+    with pytest.raises(
+        AssertionError, match=r"(?s)no end of the run in 86400 s.*agent_started"
+    ) as raised:
         run_agent(wait, "x")
+    assert re.search(r"waiting:\n.* at .*test_testing_agent\.py:\d+", str(raised.value), re.DOTALL)
+
+
+def test_another_end_than_a_run_can_have_is_no_expectation() -> None:
+    ending: Any = "complete"
+    with pytest.raises(ValueError, match="completed, failed, cancelled, not as complete"):
+        run_agent(count, "x", expect=ending)
 
 
 def test_an_agent_that_will_not_end_does_not_hold_up_its_test() -> None:
@@ -218,6 +220,32 @@ def test_what_is_no_exception_leaves_the_agent_as_it_would_in_production() -> No
 
 
 # In a loop.
+
+
+def test_runs_at_once_have_what_their_own_agents_raised() -> None:
+    async def fail_as_well(run: Run) -> None:
+        await run.thinking("Failing")
+        raise KeyError(run.request)
+
+    async def main() -> None:
+        failed, other, completed = await asyncio.gather(
+            run_agent_async(fail, "x", expect="failed"),
+            run_agent_async(fail_as_well, "x", expect="failed"),
+            run_agent_async(count, "x", timeout=7200),
+        )
+        assert isinstance(failed.error, ValueError)
+        assert isinstance(other.error, KeyError)
+        assert completed.error is None
+
+    run_virtual(main())
+
+
+def test_within_a_loop_the_other_function_is_named() -> None:
+    async def main() -> None:
+        with pytest.raises(RuntimeError, match="await run_agent_async there"):
+            run_agent(count, "x")
+
+    run_virtual(main())
 
 
 def test_it_runs_in_a_loop_that_is_there() -> None:

@@ -24,8 +24,10 @@ from agent_messaging.eventlog.sqlite import SqliteEventLog
 from agent_messaging.testing import (
     UnexpectedError,
     VirtualTimeLoop,
+    check_stream,
     converse,
     converse_async,
+    run_agent,
     run_virtual,
 )
 
@@ -126,6 +128,43 @@ def test_a_wait_that_fails_lists_what_came() -> None:
         "agent_started",
         "agent_thinking",
     ]
+
+
+def test_a_wait_that_fails_has_what_an_agent_raised_as_its_cause() -> None:
+    with pytest.raises(AssertionError, match="no agent_completed came") as raised:  # noqa: SIM117 - as said
+        with converse(HANDLER) as client:
+            client.send("fail")
+            client.expect("agent_completed")
+    assert isinstance(raised.value.__cause__, ValueError)
+    with converse(HANDLER) as client:
+        client.send("fail")
+        client.expect_run("failed")
+        with pytest.raises(AssertionError, match="no agent_completed came") as raised:
+            client.expect("agent_completed")
+    assert raised.value.__cause__ is None
+
+
+def test_the_frames_of_a_run_that_was_expected_are_passed_over() -> None:
+    with converse(HANDLER) as client:
+        client.send("one")
+        client.expect_run()
+        client.send("two")
+        assert client.expect("agent_thinking").payload == {"text": "two"}
+
+
+def test_the_times_of_runs_are_the_loops() -> None:
+    with converse(HANDLER) as client:
+        client.send("one")
+        last = client.expect_run().frames[-1]
+    assert last.payload["duration_ms"] == 3_600_000
+    assert last.timestamp == pytest.approx(3600, abs=0.001)
+
+
+def test_what_a_client_received_is_checked() -> None:
+    with converse(HANDLER) as client:
+        client.send("one")
+        client.expect_run()
+    assert check_stream(client.frames) == ()
 
 
 def test_runs_are_expected_in_the_order_in_which_they_came_or_by_their_messages() -> None:
@@ -238,7 +277,7 @@ def test_a_failed_run_that_is_left_is_raised_at_the_end() -> None:
 
 def test_a_failed_run_that_no_client_saw_is_raised_at_the_end() -> None:
     with (
-        pytest.raises(UnexpectedError, match="failed, and no client saw it") as raised,
+        pytest.raises(UnexpectedError, match="failed, and no client saw that") as raised,
         converse(Endpoint(HANDLER, on_disconnect="detach")) as client,
     ):
         client.transport.hang()
@@ -248,6 +287,17 @@ def test_a_failed_run_that_no_client_saw_is_raised_at_the_end() -> None:
 
 def failing_hook(finished: RunFinished) -> None:
     raise LookupError("what the author reads")
+
+
+def test_a_run_that_fails_once_its_client_is_gone_is_raised_at_the_end() -> None:
+    with (
+        pytest.raises(UnexpectedError, match="failed, and no client saw that") as raised,
+        converse(Endpoint(HANDLER, on_disconnect="detach")) as client,
+    ):
+        client.send("fail")
+        client.disconnect()
+        client.wait(2 * 3600)
+    assert isinstance(raised.value.__cause__, ValueError)
 
 
 def test_what_is_logged_as_an_error_is_raised_at_the_end() -> None:
@@ -276,14 +326,35 @@ def test_what_is_logged_is_expected_by_its_name() -> None:
         client.expect_log("handler_failed")
 
 
-def test_where_logging_is_switched_off_a_failed_run_is_still_unexpected() -> None:
+def test_where_logging_is_switched_off_what_an_agent_raises_is_raised_all_the_same() -> None:
     logging.disable()
     try:
-        with pytest.raises(UnexpectedError, match="agent_failed"), converse(HANDLER) as client:
+        with pytest.raises(ValueError, match="what the author reads"), converse(HANDLER) as client:
             client.send("fail")
             client.expect_run()
     finally:
         logging.disable(logging.NOTSET)
+
+
+def test_where_logging_is_switched_off_what_is_logged_is_still_unexpected() -> None:
+    logging.disable()
+    try:
+        handler = AgentMessageHandler(agent, on_run_finished=failing_hook)
+        with pytest.raises(UnexpectedError, match="hook_failed"), converse(handler) as client:
+            client.send("one")
+            client.expect_run()
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def test_a_conversation_hears_nothing_of_another_within_it() -> None:
+    with converse(HANDLER) as client:
+        run_agent(agent, "fail", expect="failed")
+        with converse(HANDLER) as other:
+            other.send("fail")
+            other.expect_run("failed")
+        client.send("one")
+        assert client.expect_run().error is None
 
 
 def test_what_is_logged_may_be_expected() -> None:
@@ -342,7 +413,6 @@ def test_events_that_are_sent_again_stand_in_a_run_once() -> None:
         client.expect_run()
         client.send("one", message_id="m")
         client.expect("agent_completed")
-        client.expect("agent_completed")
         (run,) = client.runs
     assert [frame.seq for frame in run.frames] == [1, 2, 3]
 
@@ -397,11 +467,34 @@ class Weather:
         if "at" not in message.payload:
             raise LookupError("what the author reads")
         await as_transport(websocket)("rain")
-        await as_transport(websocket)(json.dumps({"type": "weather", "payload": {"sun": False}}))
+        told = {"type": "weather", "payload": {"sun": False}}
+        about = {name: message.payload[name] for name in ("run_id", "seq") & message.payload.keys()}
+        await as_transport(websocket)(json.dumps(told | about))
         return True
 
     def get_stats(self) -> Mapping[str, object]:
         return {}
+
+
+def test_of_a_connection_that_is_closed_it_is_said_so() -> None:
+    with converse(Endpoint(HANDLER, slow_consumer_grace=5)) as client:
+        client.transport.fail()
+        client.send("one")
+        with pytest.raises(AssertionError, match=r"of user-1 has ended as transport_failed$"):
+            client.expect_run()
+        with pytest.raises(AssertionError, match=r"nothing can be sent: .* as transport_failed"):
+            client.send("two")
+        client.reconnect()
+        client.send("two")
+        client.expect_run()
+
+
+def test_a_frame_of_the_hosts_own_is_of_no_run_whatever_it_says() -> None:
+    with converse(MessageRouter(HANDLER, Weather())) as client:
+        client.send_frame({"type": "weather", "payload": {"at": "Oslo", "run_id": "r9", "seq": 1}})
+        client.send("one")
+        assert client.expect_run().result is not None
+        client.runs[0].assert_tools_paired()
 
 
 def test_a_handler_of_the_hosts_own_is_talked_to_alike() -> None:
@@ -412,9 +505,16 @@ def test_a_handler_of_the_hosts_own_is_talked_to_alike() -> None:
 
 
 def test_what_a_handler_of_the_hosts_own_raises_is_raised() -> None:
-    with pytest.raises(UnexpectedError, match="agent_error"), converse(Weather()) as client:
+    with (
+        pytest.raises(UnexpectedError, match="agent_error") as raised,
+        converse(Weather()) as client,
+    ):
         client.send_frame({"type": "weather"})
         client.expect("weather")
+    assert isinstance(raised.value.__cause__, LookupError)
+    with converse(Weather()) as client:
+        client.send_frame({"type": "weather"})
+        client.expect_error("agent_error")
     with converse(Weather()) as client:
         client.send_frame({"type": "weather"})
         client.expect_error("agent_error")
@@ -454,6 +554,19 @@ def test_a_log_with_a_thread_of_its_own_is_talked_to_in_real_time(tmp_path: obje
 # In a loop of the test's own.
 
 
+def test_a_seed_is_of_virtual_time() -> None:
+    with pytest.raises(ValueError, match="not those of real_time"):
+        converse(HANDLER, seed=1, real_time=True)
+
+
+def test_within_a_loop_the_other_function_is_named() -> None:
+    async def main() -> None:
+        with pytest.raises(RuntimeError, match="use converse_async there"), converse(HANDLER):
+            pass
+
+    run_virtual(main())
+
+
 def test_it_is_talked_to_in_a_loop_that_is_there() -> None:
     async def at_once(run: Run) -> str:
         return "done"
@@ -478,8 +591,3 @@ def test_in_a_loop_in_virtual_time_the_seconds_are_its_own() -> None:
             assert isinstance(asyncio.get_running_loop(), VirtualTimeLoop)
 
     run_virtual(main())
-
-
-def test_lines_of_the_log_of_others_do_not_count() -> None:
-    with converse(HANDLER):
-        logging.getLogger("somebody.else").error("x", extra={"event": "x"})

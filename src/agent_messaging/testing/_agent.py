@@ -9,7 +9,7 @@ from agent_messaging._registry import AgentLike
 from agent_messaging._run import NO_METADATA
 from agent_messaging._timeouts import timeout_after
 from agent_messaging.testing._determinism import counted_ids, loop_clock
-from agent_messaging.testing._loop import run_virtual
+from agent_messaging.testing._loop import refuse_within_a_loop, run_virtual, waiting_tasks
 from agent_messaging.testing._received import listed
 from agent_messaging.testing._transcript import Ending, Transcript, check_ending
 from agent_messaging.testing._transports import RecordingTransport
@@ -62,8 +62,10 @@ def run_agent(
         Exception: what the agent raised, if the run was not expected to fail.
         UnexpectedError: the run ended otherwise than expected, the message was refused, or the
             library logged a trouble.
-        AssertionError: the run did not end in time; the message lists what came.
+        AssertionError: the run did not end in time; the message lists what came, and what waits.
+        RuntimeError: an event loop is running in this thread.
     """
+    refuse_within_a_loop("await run_agent_async there")
     running = run_agent_async(
         agent,
         text,
@@ -104,7 +106,7 @@ async def run_agent_async(
     handler = AgentMessageHandler(
         agent, run_timeout=run_timeout, clock=loop_clock(), new_id=counted_ids()
     )
-    key = "user_request" if type is MessageType.START_AGENT else "text"
+    key = "user_request" if type == MessageType.START_AGENT else "text"
     message = Message(
         type=type, payload={**payload, key: text}, message_id="message-1", thread_id="thread-1"
     )
@@ -123,7 +125,9 @@ async def run_agent_async(
                 await asyncio.wait([handling])
         except TimeoutError:
             came = listed(transport.received[begun:])
-            raise AssertionError(f"no end of the run in {timeout:g} s; came:\n{came}") from None
+            raise AssertionError(
+                f"no end of the run in {timeout:g} s; came:\n{came}\nwaiting:\n{waiting_tasks()}"
+            ) from None
         finally:
             handling.cancel()
             await asyncio.wait([handling], timeout=timeout)  # an agent may swallow it
@@ -131,10 +135,10 @@ async def run_agent_async(
             handling.result()
     frames = transport.received[begun:]
     transcript = Transcript(
-        [frame for frame in frames if frame.run_id is not None],
+        [frame for frame in frames if frame.is_of_run],
         next(iter(troubles.run_errors.values()), None),
     )
-    troubles.check()
+    troubles.check("; converse() and expect_log() are for one that is meant")
     if not transcript.frames and frames:
         raise UnexpectedError(f"the message was refused:\n{listed(frames)}")
     check_ending(transcript, expect)

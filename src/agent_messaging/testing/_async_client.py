@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, Protocol, TypeVar, final
 
 from agent_messaging._endpoint import Endpoint
+from agent_messaging._errors import ErrorCode
 from agent_messaging._messages import MessageType
 from agent_messaging._run import NO_METADATA
 from agent_messaging._session import Session
@@ -17,12 +18,18 @@ from agent_messaging.testing._transcript import Ending, Transcript, check_ending
 from agent_messaging.testing._transports import RecordingTransport
 from agent_messaging.testing._troubles import LoggedTrouble, Troubles, UnexpectedError
 
-__all__ = ["AsyncClient", "Conversation"]
+__all__ = ["ADVICE", "AsyncClient", "Conversation"]
 
 T = TypeVar("T")
 
 #: Turns of the loop in which a run that has ended is reported.
 _TURNS: Final = 32
+
+#: The line in the log of a handler of the host's own that raised.
+_HANDLER_FAILED: Final = "handler_failed"
+
+#: How a test says of a trouble that it is meant.
+ADVICE: Final = "; expect_log() says that this is meant"
 
 _TERMINAL: Final = frozenset(
     {MessageType.AGENT_COMPLETED, MessageType.AGENT_FAILED, MessageType.AGENT_CANCELLED}
@@ -68,6 +75,7 @@ class AsyncClient:
         user_id: whose client it is.
         transport: its connection at this moment: have it hang or fail.
         session: the endpoint's side of that.
+        expected_runs: the ids of the runs whose ends a test has waited for.
     """
 
     session: Session
@@ -84,7 +92,7 @@ class AsyncClient:
         self._unread: list[ReceivedFrame] = []
         self._errors: list[ReceivedFrame] = []
         self._runs: dict[str, list[ReceivedFrame]] = {}
-        self._expected_runs: set[str] = set()
+        self.expected_runs: Final[set[str]] = set()
         self._changed = asyncio.Event()
 
     @property
@@ -122,7 +130,7 @@ class AsyncClient:
         Returns:
             The ``message_id``.
         """
-        key = "user_request" if type is MessageType.START_AGENT else "text"
+        key = "user_request" if type == MessageType.START_AGENT else "text"
         message_id = message_id or self._conversation.new_message_id()
         frame: dict[str, object] = {
             "type": type,
@@ -136,7 +144,12 @@ class AsyncClient:
         """Send any frame: as it is, or an object as its JSON.
 
         In virtual time it then lets everything happen that can without time passing.
+
+        Raises:
+            AssertionError: the connection is closed.
         """
+        if self.session.end is not None:
+            raise AssertionError(f"nothing can be sent: {self._closing}")
         text = frame if isinstance(frame, str | bytes) else json.dumps(dict(frame))
         await self.session.receive(text)
         await _settle()
@@ -153,7 +166,8 @@ class AsyncClient:
 
         Raises:
             UnexpectedError: an error came that was not expected.
-            AssertionError: none came in time; the message lists what did.
+            AssertionError: none came in time; the message lists what did, and the cause is what
+                an agent raised in the meantime.
         """
         is_error = type == MessageType.ERROR_MESSAGE
         queue = self._errors if is_error else self._unread
@@ -170,12 +184,16 @@ class AsyncClient:
     async def expect_error(self, code: str, *, timeout: float | None = None) -> ReceivedFrame:
         """Wait for the next ``error_message``, which has to have this code.
 
+        Where a handler of the host's own raised, its line in the log is expected with it.
+
         Raises:
             AssertionError: none came in time, or one with another code.
         """
         frame = await self.expect(MessageType.ERROR_MESSAGE, timeout=timeout)
         if frame.payload.get("code") != code:
             raise UnexpectedError(f"expected the error {code}, not\n  {frame}")
+        if code == ErrorCode.AGENT_ERROR:
+            self._conversation.troubles.excuse(_HANDLER_FAILED)
         return frame
 
     async def expect_run(
@@ -185,7 +203,7 @@ class AsyncClient:
         message_id: str | None = None,
         timeout: float | None = None,
     ) -> Transcript:
-        """Wait for the end of a run.
+        """Wait for the end of a run; all its frames are then passed over.
 
         Args:
             how: it is to end; None for any way.
@@ -202,13 +220,14 @@ class AsyncClient:
         def take() -> str | None:
             for run_id, frames in self._runs.items():
                 is_meant = message_id is None or message_id == frames[0].payload.get("message_id")
-                if is_meant and run_id not in self._expected_runs:
+                if is_meant and run_id not in self.expected_runs:
                     return run_id if frames[-1].type in _TERMINAL else None
             return None
 
         what = "end of a run" if message_id is None else f"end of the run of {message_id}"
         run_id = await self._until(take, what, timeout)
-        self._expected_runs.add(run_id)
+        self.expected_runs.add(run_id)
+        self._unread = [frame for frame in self._unread if frame.run_id != run_id]
         troubles = self._conversation.troubles
         for _ in range(_TURNS):
             if run_id in troubles.outcomes:
@@ -302,21 +321,23 @@ class AsyncClient:
         """
         for run_id in self._runs:
             transcript = self._transcript(run_id)
-            if run_id not in self._expected_runs and transcript.outcome == "failed":
+            if run_id not in self.expected_runs and transcript.outcome == "failed":
                 check_ending(transcript, "completed")
         self._check_errors()
 
     def _check_errors(self) -> None:
         for frame in self._errors:
+            logged = self._conversation.troubles.logged
+            failed = (each.error for each in logged if each.event == _HANDLER_FAILED)
             raise UnexpectedError(
                 f"the library answered {frame}; expect_error() says that this is meant"
-            )
+            ) from next(failed, None)
 
     def _note(self, frame: ReceivedFrame) -> None:
         self._frames.append(frame)
         is_error = frame.type == MessageType.ERROR_MESSAGE
         (self._errors if is_error else self._unread).append(frame)
-        if frame.run_id is not None and frame.seq is not None:
+        if frame.is_of_run and frame.run_id is not None and frame.seq is not None:
             run = self._runs.setdefault(frame.run_id, [])
             if not run or frame.seq > (run[-1].seq or 0):  # it may be sent again
                 run.append(frame)
@@ -352,10 +373,23 @@ class AsyncClient:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            self._conversation.troubles.check()
-            raise AssertionError(
-                f"no {what} came in {seconds:g} s; {self.user_id} got:\n{listed(self._frames)}"
-            ) from None
+            pass
+        self._conversation.troubles.check(ADVICE)
+        closing = f"\n{self._closing}" if self.session.end is not None else ""
+        raise AssertionError(
+            f"no {what} came in {seconds:g} s; {self.user_id} got:\n{listed(self._frames)}{closing}"
+        ) from self._fault
+
+    @property
+    def _closing(self) -> str:
+        reason = None if self.session.end is None else self.session.end.reason
+        return f"the connection of {self.user_id} has ended as {reason}"
+
+    @property
+    def _fault(self) -> BaseException | None:
+        """What the agent of a run raised of which no test expected to fail; None if none did."""
+        errors = self._conversation.troubles.run_errors
+        return next((errors[run_id] for run_id in errors.keys() - self.expected_runs), None)
 
 
 async def _settle() -> None:

@@ -21,6 +21,7 @@ from agent_messaging.testing._check_payloads import (
 )
 from agent_messaging.testing._check_rules import BrokenRule, Fault, StreamRule
 from agent_messaging.testing._check_runs import SeenEvent, SeenRun, ToldRun
+from agent_messaging.testing._received import ReceivedFrame
 
 __all__ = ["StreamChecker", "check_stream"]
 
@@ -40,20 +41,29 @@ _OF_SESSIONS: Final = frozenset(
 #: What is told of an event whose payload is wrong follows from that.
 _OF_PAYLOADS: Final = frozenset({StreamRule.LIFECYCLE, StreamRule.TOOL, StreamRule.REPLAY_DIFFERS})
 
+#: As it was sent, parsed, or as the kit received it.
+Frame: TypeAlias = str | bytes | Mapping[str, object] | ReceivedFrame
+
 #: A fault, and the run that it is of.
 _Found: TypeAlias = tuple[str | None, Fault]
 
 
-def check_stream(
-    frames: Iterable[str | bytes | Mapping[str, object]], *, is_complete: bool = True
-) -> tuple[BrokenRule, ...]:
+def check_stream(frames: Iterable[Frame], *, is_complete: bool = True) -> tuple[BrokenRule, ...]:
     """The rules that a stream of native frames breaks, as they are noticed; none if all is well.
+
+    ``check_stream(client.frames)`` checks what a client of `converse` received.
 
     Args:
         frames: what one client got, from its first frame on: on one connection, or on several
-            that follow each other. Each as JSON text, as UTF-8, or parsed.
+            that follow each other. Each as JSON text, as UTF-8, parsed, or as the kit gives it.
         is_complete: whether every run has to have ended; not of a stream that was cut.
+
+    Raises:
+        TypeError: this is one frame, and not several.
     """
+    if isinstance(frames, str | bytes | Mapping):
+        kind = type(cast("object", frames)).__name__
+        raise TypeError(f"a stream is an iterable of frames, not one {kind}")
     checker = StreamChecker()
     broken = [each for frame in frames for each in checker.feed(frame)]
     return (*broken, *checker.finish()) if is_complete else tuple(broken)
@@ -91,13 +101,11 @@ class StreamChecker:
         """How many runs the frames told of."""
         return len(self._runs)
 
-    def feed(
-        self, frame: str | bytes | Mapping[str, object], position: int | None = None
-    ) -> tuple[BrokenRule, ...]:
+    def feed(self, frame: Frame, position: int | None = None) -> tuple[BrokenRule, ...]:
         """What the next frame breaks. Raises nothing, whatever it is.
 
         Args:
-            frame: as JSON text, as UTF-8, or parsed.
+            frame: as `check_stream`'s.
             position: its number, where frames are not counted from 1: the line of a file, say.
         """
         self.frames += 1
@@ -288,6 +296,8 @@ def _summed(rule: StreamRule, faults: Iterator[str]) -> Iterator[Fault]:
 
 def _read(frame: object) -> Mapping[str, object] | Fault:
     """A frame as JSON has it."""
+    if isinstance(frame, ReceivedFrame):
+        frame = frame.text
     if isinstance(frame, Mapping):
         # What JSON cannot hold is no frame; and what it can is then looked at in one form alone.
         try:

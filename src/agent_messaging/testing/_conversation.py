@@ -13,10 +13,14 @@ from agent_messaging._handler import MessageHandler
 from agent_messaging._messages import MessageType
 from agent_messaging._run import NO_METADATA
 from agent_messaging.testing._agent import REAL_TIMEOUT, VIRTUAL_TIMEOUT
-from agent_messaging.testing._async_client import AsyncClient
+from agent_messaging.testing._async_client import ADVICE, AsyncClient
 from agent_messaging.testing._client import Client
 from agent_messaging.testing._determinism import counted_ids, loop_clock
-from agent_messaging.testing._loop import VirtualTimeLoop, closing_runner
+from agent_messaging.testing._loop import (
+    VirtualTimeLoop,
+    closing_runner,
+    refuse_within_a_loop,
+)
 from agent_messaging.testing._troubles import Troubles, UnexpectedError
 
 __all__ = ["AsyncConversation", "SyncConversation", "converse", "converse_async"]
@@ -45,18 +49,25 @@ def converse(
 
     Args:
         handler: a handler gets an endpoint of its own, whose ids are counted, whose times are the
-            loop's, and which sends no heartbeats. An endpoint is entered and left.
+            loop's, those of its runs too, and which sends no heartbeats. An endpoint is entered
+            and left, and goes by its own ids and times.
         user_id: whose client it is.
         metadata: for the contexts of its runs, as a host would give it.
         timeout: seconds that the client waits by default; a day of virtual time, 5 s of real time.
-        seed: of the order in which tasks go on, as a `VirtualTimeLoop`'s.
+        seed: of the order in which tasks go on, as a `VirtualTimeLoop`'s, in virtual time.
         real_time: whether waiting takes its time.
 
     Returns:
-        A context manager that gives the `Client`. It ends with the disconnection of its clients,
-        which cancels what runs, and then raises what came that no test expected: an
+        A context manager that gives the `Client`. At its end its clients disconnect, the endpoint
+        does with their runs what it does then, and is drained; what still runs after ``timeout`` is
+        cancelled. It then raises what came that no test expected: an
         `UnexpectedError`, or what the agent of a failed run raised.
+
+    Raises:
+        ValueError: a seed, and no virtual time.
     """
+    if real_time and seed is not None:
+        raise ValueError("a seed orders the tasks of virtual time, and not those of real_time")
     if timeout is None:
         timeout = REAL_TIMEOUT if real_time else VIRTUAL_TIMEOUT
     conversation = AsyncConversation(handler, user_id, metadata, timeout)
@@ -116,7 +127,8 @@ class AsyncConversation:
         return client
 
     async def __aenter__(self) -> AsyncClient:
-        self.troubles.changed = self._wake
+        wake = partial(asyncio.get_running_loop().call_soon_threadsafe, self._wake)
+        self.troubles.changed = wake
         self._watching.enter_context(self.troubles.watch())
         try:
             await self.endpoint.__aenter__()
@@ -144,13 +156,13 @@ class AsyncConversation:
     def _check(self) -> None:
         for client in self._clients:
             client.check()
-        seen = {run.run_id for client in self._clients for run in client.runs}
+        expected = {run_id for client in self._clients for run_id in client.expected_runs}
         for run_id, outcome in self.troubles.outcomes.items():
-            if run_id not in seen and outcome == MessageType.AGENT_FAILED:
+            if run_id not in expected and outcome == MessageType.AGENT_FAILED:
                 raise UnexpectedError(
-                    f"{run_id} failed, and no client saw it"
+                    f"{run_id} failed, and no client saw that"
                 ) from self.troubles.run_errors.get(run_id)
-        self.troubles.check()
+        self.troubles.check(ADVICE)
 
     def _wake(self) -> None:
         for client in self._clients:
@@ -171,6 +183,7 @@ class SyncConversation:
         self._stack = ExitStack()
 
     def __enter__(self) -> Client:
+        refuse_within_a_loop("use converse_async there")
         with ExitStack() as stack:
             runner = stack.enter_context(closing_runner(self._make_loop))
             client = Client(runner, runner.run(self._conversation.__aenter__()))

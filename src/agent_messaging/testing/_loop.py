@@ -7,9 +7,19 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, Final, TypeVar, TypeVarTuple, cast, final
 
-__all__ = ["HangError", "VirtualTimeLoop", "closing_runner", "run_virtual"]
+from agent_messaging._cancellation import frames_of
+
+__all__ = [
+    "HangError",
+    "VirtualTimeLoop",
+    "closing_runner",
+    "refuse_within_a_loop",
+    "run_virtual",
+    "waiting_tasks",
+]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -42,13 +52,15 @@ class _Selector(selectors.DefaultSelector):
             if self.threads:
                 raise HangError(
                     f"every task waits, and a thread has been busy for {self._patience:g} s; if it"
-                    f" waits for the loop's time to pass, that stands still\n{_tasks()}"
+                    f" waits for the loop's time to pass, that stands still\n{waiting_tasks()}"
                 )
             if timeout is None:
-                raise HangError(f"deadlock: every task waits, and no timer is set\n{_tasks()}")
+                raise HangError(
+                    f"deadlock: every task waits, and no timer is set\n{waiting_tasks()}"
+                )
             self.now += timeout
             if self.now > _LIFETIME:
-                raise HangError(f"nothing happens any more but what recurs\n{_tasks()}")
+                raise HangError(f"nothing happens any more but what recurs\n{waiting_tasks()}")
         return ready
 
 
@@ -153,6 +165,11 @@ def run_virtual(coroutine: Coroutine[object, object, T], *, seed: int | None = N
         HangError: as the loop's.
         RuntimeError: an event loop is running in this thread.
     """
+    try:
+        refuse_within_a_loop("await the coroutine there")
+    except RuntimeError:
+        coroutine.close()
+        raise
     with closing_runner(lambda: VirtualTimeLoop(seed)) as runner:
         return runner.run(coroutine)
 
@@ -181,11 +198,32 @@ def _is_step(handle: asyncio.Handle) -> bool:
     return isinstance(owner, asyncio.Task)
 
 
-def _tasks() -> str:
+def refuse_within_a_loop(instead: str) -> None:
+    """See that no event loop is running in this thread.
+
+    Raises:
+        RuntimeError: one is; what there is ``instead`` is named.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError(f"an event loop is running in this thread: {instead}")
+
+
+def waiting_tasks() -> str:
     """What the running loop's tasks wait for, a line each."""
-    lines: list[str] = []
-    for task in asyncio.all_tasks(asyncio.get_running_loop()):
-        stack = task.get_stack(limit=1)
-        place = f"{stack[-1].f_code.co_filename}:{stack[-1].f_lineno}" if stack else "its end"
-        lines.append(f"  {task.get_name()}, at {place}")
-    return "\n".join(sorted(lines))
+    tasks = asyncio.all_tasks(asyncio.get_running_loop())
+    return "\n".join(sorted(f"  {task.get_name()}, at {_place(task)}" for task in tasks))
+
+
+def _place(task: asyncio.Task[Any]) -> str:
+    """Where a task waits: the innermost line of it that is not asyncio's own."""
+    place = "its end"
+    for frame in frames_of(task.get_coro()):
+        if not frame.f_code.co_filename.startswith(_ASYNCIO):
+            place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    return place
+
+
+_ASYNCIO: Final = str(Path(asyncio.__file__).parent)

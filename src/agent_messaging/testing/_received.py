@@ -56,7 +56,7 @@ class ReceivedFrame:
         payload: what it says, as the JSON gives it.
         user_id: whose run it is about; None where it is not the event of a run.
         thread_id: likewise.
-        run_id: likewise.
+        run_id: likewise, and of frames of the host's own whatever they say.
         seq: which event of the run it is, from 1.
         timestamp: when the event was decided, in seconds of the host's clock.
     """
@@ -77,15 +77,20 @@ class ReceivedFrame:
         Fields that its type does not know, as a relayed event may have, are in the payload alone;
         one that lacks a field that its type must have is None.
         """
-        kind = _EVENTS.get(self.type)
-        if kind is None or self.run_id is None:
+        if not self.is_of_run:
             return None
+        kind = _EVENTS[self.type]
         known = {each.name for each in fields(kind)}
         said = {name: value for name, value in self.payload.items() if name in known}
         if any(each.default is MISSING and each.name not in said for each in fields(kind)):
             return None
         event: RunEvent = cast("Any", kind)(**said)
         return event
+
+    @property
+    def is_of_run(self) -> bool:
+        """Whether it is the event of a run."""
+        return self.type in _EVENTS and self.run_id is not None
 
     def __str__(self) -> str:
         """Its type and payload in a line, cut where it is long."""

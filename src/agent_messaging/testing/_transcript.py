@@ -250,7 +250,10 @@ def check_ending(run: Transcript, how: Ending | None) -> None:
     Raises:
         BaseException: what its agent raised, with the run as a note.
         UnexpectedError: it raised nothing.
+        ValueError: no run ends like that.
     """
+    if how not in (None, *_ENDINGS.values()):
+        raise ValueError(f"a run ends as one of {', '.join(_ENDINGS.values())}, not as {how}")
     if how in (None, run.outcome):
         return
     if run.error is not None:

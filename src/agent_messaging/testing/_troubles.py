@@ -3,8 +3,11 @@
 import logging
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final, final
+
+from agent_messaging._log import listeners
 
 __all__ = ["LoggedTrouble", "Troubles", "UnexpectedError"]
 
@@ -31,64 +34,82 @@ class LoggedTrouble:
 
 
 @final
-class Troubles(logging.Handler):
-    """Gathers warnings and errors of the package's loggers, and how runs ended.
+class Troubles:
+    """Gathers warnings and errors that the library logs, and how runs ended.
+
+    However the host has set up logging. Of several that watch at once, each hears what is logged
+    in its own context, and all hear what is in none of theirs, as in a thread of an event log.
 
     Attributes:
         logged: what was logged as WARNING or above, and was not expected yet. The end of a run is
             none of it.
         outcomes: the types of the terminal events of runs that were reported, by run id.
         run_errors: what the agents of runs raised that did not complete, by run id.
-        changed: called after each of them.
+        changed: called after each of them, in whatever thread logged it.
+        is_watching: whether it gathers now.
     """
 
     def __init__(self) -> None:
-        super().__init__(logging.DEBUG)
         self.logged: list[LoggedTrouble] = []
         self.outcomes: dict[str, str] = {}
         self.run_errors: dict[str, BaseException] = {}
         self.changed: Callable[[], object] = bool
+        self._excused: list[LoggedTrouble] = []
         self._cause: BaseException | None = None
+        self.is_watching: bool = False
 
     @contextmanager
     def watch(self) -> Generator[None]:
-        """Gather what the package's loggers say meanwhile, in all threads."""
-        logger = logging.getLogger("agent_messaging")
-        level = logger.level
-        logger.addHandler(self)
-        logger.setLevel(logging.DEBUG)
+        """Gather what the library logs meanwhile."""
+        outer = _watching.get()
+        _watching.set(self)
+        self.is_watching = True
+        listeners.append(self._hear)
         try:
             yield
         finally:
-            logger.setLevel(level)
-            logger.removeHandler(self)
+            listeners.remove(self._hear)
+            self.is_watching = False
+            if _watching.get() is self:  # a fixture may be left in another context
+                _watching.set(outer)
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Note one record."""
-        fields = {name: value for name, value in vars(record).items() if name not in _USUAL}
-        event = fields.pop("event", None)
-        if not isinstance(event, str):
+    def _hear(
+        self, level: int, event: str, fields: Mapping[str, object], error: BaseException | None
+    ) -> None:
+        """Note one line."""
+        watching = _watching.get()
+        if watching is not None and watching is not self and watching.is_watching:
             return
         # The traceback of a trouble is logged for itself, just before it.
-        cause, self._cause = self._cause, record.exc_info[1] if record.exc_info else None
-        if event == "run_error" and self._cause is not None:
-            self.run_errors[str(fields["run_id"])] = self._cause
+        cause, self._cause = self._cause, error
+        if event == "run_error" and error is not None:
+            self.run_errors[str(fields["run_id"])] = error
         elif event == "run_finished":
             self.outcomes[str(fields["run_id"])] = str(fields["outcome"])
-        elif record.levelno >= logging.WARNING:
-            self.logged.append(LoggedTrouble(event=event, fields=fields, error=cause))
+        elif level >= logging.WARNING:
+            self.logged.append(LoggedTrouble(event=event, fields=dict(fields), error=cause))
             self.changed()
 
     def take(self, event: str) -> LoggedTrouble | None:
         """The first trouble of this name, which is thereby expected; None if there is none."""
-        for trouble in self.logged:
-            if trouble.event == event:
-                self.logged.remove(trouble)
-                return trouble
+        for troubles in (self._excused, self.logged):
+            for trouble in troubles:
+                if trouble.event == event:
+                    troubles.remove(trouble)
+                    return trouble
         return None
 
-    def check(self) -> None:
+    def excuse(self, event: str) -> None:
+        """Have the first trouble of this name be expected; it can still be taken."""
+        trouble = self.take(event)
+        if trouble is not None:
+            self._excused.append(trouble)
+
+    def check(self, advice: str = "") -> None:
         """See that there is none that was not expected.
+
+        Args:
+            advice: how the test can say that it is.
 
         Raises:
             UnexpectedError: there is; its cause is what the host's code raised.
@@ -96,9 +117,8 @@ class Troubles(logging.Handler):
         for trouble in self.logged:
             said = " ".join(f"{name}={value}" for name, value in trouble.fields.items())
             raise UnexpectedError(
-                f"the library logged {trouble.event} {said}; expect_log() says that this is meant"
+                f"the library logged {trouble.event} {said}{advice}"
             ) from trouble.error
 
 
-#: What every record has; what is more, the library's fields are.
-_USUAL: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_watching: Final[ContextVar[Troubles | None]] = ContextVar("watching", default=None)
