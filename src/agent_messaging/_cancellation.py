@@ -29,7 +29,7 @@ class Cancellation:
     def watch(self, agent: Awaitable[object]) -> Awaitable[object]:
         """The agent, to be awaited in its place."""
         if _GROUPS_LEAK and isinstance(agent, types.CoroutineType):
-            return self._observed(cast("Coroutine[Any, Any, object]", agent))
+            return self.observed(cast("Coroutine[Any, Any, object]", agent))
         return agent
 
     def came(self, error: BaseException | None) -> bool:
@@ -41,7 +41,7 @@ class Cancellation:
         return cancels > self._before or (cancels > 0 and isinstance(error, asyncio.CancelledError))
 
     @types.coroutine
-    def _observed(self, agent: Coroutine[Any, Any, object]) -> Generator[Any, Any, object]:
+    def observed(self, agent: Coroutine[Any, Any, object]) -> Generator[Any, Any, object]:
         """As awaiting the agent, with a look at each cancellation before it goes in."""
         step, argument = cast("tuple[Any, Any]", (agent.send, None))
         while True:
@@ -91,7 +91,7 @@ _FRAMES: Final[dict[type, str]] = {
 }
 
 #: It steps the agent itself, and so waits for nothing by name.
-_OBSERVED: Final = Cancellation._observed.__code__  # noqa: SLF001 - of this module
+_OBSERVED: Final = Cancellation.observed.__code__
 
 
 def frames_of(running: object) -> Iterator[types.FrameType]:

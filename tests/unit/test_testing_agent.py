@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import re
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from agent_messaging import AgentError, AgentRegistry, MessageType, Run
+from agent_messaging import AgentError, AgentMessageHandler, AgentRegistry, MessageType, Run
 from agent_messaging.compat import adapt_service
 from agent_messaging.testing import (
     RecordingTransport,
@@ -16,6 +17,7 @@ from agent_messaging.testing import (
     run_agent_async,
     run_virtual,
 )
+from support import chat
 
 
 async def count(run: Run) -> int:
@@ -198,11 +200,9 @@ def test_another_end_than_a_run_can_have_is_no_expectation() -> None:
 
 def test_an_agent_that_will_not_end_does_not_hold_up_its_test() -> None:
     async def agent(run: Run) -> None:
-        while True:
-            try:
-                await asyncio.sleep(1e6)
-            except asyncio.CancelledError:
-                continue
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(1e6)
+        await asyncio.sleep(1e6)  # until the loop is closed
 
     with pytest.raises(AssertionError, match="no end of the run in 10 s"):
         run_virtual(run_agent_async(agent, "x", timeout=10.0))
@@ -236,6 +236,19 @@ def test_runs_at_once_have_what_their_own_agents_raised() -> None:
         assert isinstance(failed.error, ValueError)
         assert isinstance(other.error, KeyError)
         assert completed.error is None
+
+    run_virtual(main())
+
+
+def test_a_run_that_was_left_behind_elsewhere_and_is_collected_is_nothing_unexpected() -> None:
+    async def main() -> None:
+        left = AgentMessageHandler(count).handle_message("ann", RecordingTransport(), chat())
+        left.send(None)
+
+        async def collect(run: Run) -> None:
+            left.close()
+
+        assert (await run_agent_async(collect, "x")).error is None
 
     run_virtual(main())
 

@@ -15,6 +15,7 @@ from agent_messaging import (
     Message,
     MessageRouter,
     MessageType,
+    RemoteError,
     Run,
     RunFinished,
     WebSocketLike,
@@ -347,6 +348,20 @@ def test_where_logging_is_switched_off_what_is_logged_is_still_unexpected() -> N
         logging.disable(logging.NOTSET)
 
 
+def test_conversations_of_one_task_keep_apart() -> None:
+    async def main() -> None:
+        async with (
+            converse_async(HANDLER, timeout=7200) as one,
+            converse_async(HANDLER, timeout=7200) as other,
+        ):
+            await one.send("fail")
+            await other.send("two")
+            assert isinstance((await one.expect_run("failed")).error, ValueError)
+            assert (await other.expect_run()).error is None
+
+    run_virtual(main())
+
+
 def test_a_conversation_hears_nothing_of_another_within_it() -> None:
     with converse(HANDLER) as client:
         run_agent(agent, "fail", expect="failed")
@@ -531,10 +546,32 @@ def test_an_endpoint_is_entered_and_left() -> None:
         pass
 
 
-def test_an_endpoint_that_refuses_its_client_is_an_error() -> None:
+def test_an_endpoint_that_refuses_its_client_is_an_error_and_is_left() -> None:
     endpoint = Endpoint(HANDLER)
     with pytest.raises(ConfigurationError), converse(endpoint, user_id=""):
         pass
+    assert endpoint.is_draining
+
+
+def test_one_more_client_that_is_refused_takes_no_part() -> None:
+    endpoint = Endpoint(HANDLER, limits=Limits(sessions_per_user=1))
+    with converse(endpoint) as client:
+        with pytest.raises(RemoteError, match="too_many_sessions"):
+            client.another()
+        client.send("one")
+        client.expect_run()
+
+
+def test_the_event_loop_of_the_thread_stays_as_it_was() -> None:
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        with converse(HANDLER, real_time=True):
+            pass
+        assert asyncio.get_event_loop() is loop
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
 
 
 def test_a_log_with_a_thread_of_its_own_is_talked_to_in_real_time(tmp_path: object) -> None:

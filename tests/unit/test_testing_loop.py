@@ -255,6 +255,34 @@ def test_to_wait_too_long_for_a_thread_is_told() -> None:
     loop.close()
 
 
+def test_a_task_that_polls_is_told() -> None:
+    async def poll() -> None:
+        for _ in range(1000):
+            await asyncio.sleep(0)
+
+    def make_loop() -> VirtualTimeLoop:
+        return VirtualTimeLoop(busy_turns=100)
+
+    with (
+        pytest.raises(HangError, match=r"time does not pass.*\n.*test_testing_loop\.py:\d+"),
+        asyncio.Runner(loop_factory=make_loop) as runner,
+    ):
+        runner.run(poll())
+
+
+def test_a_task_may_poll_for_as_long_as_a_thread_works() -> None:
+    async def main() -> None:
+        may_end = threading.Event()
+        working = asyncio.create_task(asyncio.to_thread(may_end.wait, 60))
+        for _ in range(1000):
+            await asyncio.sleep(0)
+        may_end.set()
+        assert await working
+
+    with asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(busy_turns=100)) as runner:
+        runner.run(main())
+
+
 def test_the_default_executor_is_shut_down_without_time_passing() -> None:
     ended: list[int] = []
 

@@ -113,7 +113,7 @@ async def run_agent_async(
     begun = len(transport.frames)
     is_cancelled = False
     troubles = Troubles()
-    with troubles.watch():
+    with troubles.listen():
         handling = asyncio.create_task(
             handler.handle_message(user_id, transport, message, metadata=metadata)
         )

@@ -151,7 +151,8 @@ class AsyncClient:
         if self.session.end is not None:
             raise AssertionError(f"nothing can be sent: {self._closing}")
         text = frame if isinstance(frame, str | bytes) else json.dumps(dict(frame))
-        await self.session.receive(text)
+        with self._conversation.troubles.listen():
+            await self.session.receive(text)
         await _settle()
 
     async def stop(self, run_id: str | None = None) -> None:
@@ -270,7 +271,8 @@ class AsyncClient:
 
     async def disconnect(self) -> None:
         """Be gone, as a browser whose tab is closed. Idempotent."""
-        await self.session.close()
+        with self._conversation.troubles.listen():
+            await self.session.close()
         await _settle()
 
     async def reconnect(self) -> None:
@@ -303,9 +305,10 @@ class AsyncClient:
             await transport.close(reason)
             self._changed.set()
 
-        self.session = await self._conversation.endpoint.open(
-            self.user_id, take, close=close, metadata=self._metadata
-        )
+        with self._conversation.troubles.listen():
+            self.session = await self._conversation.endpoint.open(
+                self.user_id, take, close=close, metadata=self._metadata
+            )
         await _settle()
 
     def wake(self) -> None:

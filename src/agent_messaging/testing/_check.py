@@ -307,7 +307,8 @@ def _read(frame: object) -> Mapping[str, object] | Fault:
     if not isinstance(frame, str | bytes | bytearray):
         return Fault(StreamRule.NOT_JSON, "a frame is text, UTF-8 or a mapping, and not this")
     try:
-        fields: object = _decode(frame if isinstance(frame, str) else frame.decode())
+        octets = frame.encode() if isinstance(frame, str) else frame
+        fields: object = _decode(octets.decode())
     except RecursionError:
         return Fault(StreamRule.NOT_JSON, "the frame nests too deep to be read")
     except ValueError:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 from itertools import count
 from types import TracebackType
@@ -71,7 +71,9 @@ def converse(
     if timeout is None:
         timeout = REAL_TIMEOUT if real_time else VIRTUAL_TIMEOUT
     conversation = AsyncConversation(handler, user_id, metadata, timeout)
-    return SyncConversation(conversation, None if real_time else lambda: VirtualTimeLoop(seed))
+    return SyncConversation(
+        conversation, asyncio.new_event_loop if real_time else lambda: VirtualTimeLoop(seed)
+    )
 
 
 def converse_async(
@@ -113,7 +115,6 @@ class AsyncConversation:
         self._metadata = metadata
         self._clients: list[AsyncClient] = []
         self._messages = count(1)
-        self._watching = ExitStack()
 
     def new_message_id(self) -> str:
         """An id that no message has had."""
@@ -122,20 +123,19 @@ class AsyncConversation:
     async def join(self, user_id: str, metadata: Mapping[str, object]) -> AsyncClient:
         """One more client."""
         client = AsyncClient(self, user_id, metadata)
-        self._clients.append(client)
         await client.connect()
+        self._clients.append(client)
         return client
 
     async def __aenter__(self) -> AsyncClient:
         wake = partial(asyncio.get_running_loop().call_soon_threadsafe, self._wake)
         self.troubles.changed = wake
-        self._watching.enter_context(self.troubles.watch())
-        try:
-            await self.endpoint.__aenter__()
-            return await self.join(self._user_id, self._metadata)
-        except BaseException:
-            self._watching.close()
-            raise
+        with self.troubles.listen():
+            async with AsyncExitStack() as stack:
+                await stack.enter_async_context(self.endpoint)
+                client = await self.join(self._user_id, self._metadata)
+                stack.pop_all()
+        return client
 
     async def __aexit__(
         self,
@@ -143,13 +143,12 @@ class AsyncConversation:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with self._watching:
-            try:
-                for client in self._clients:
-                    await client.disconnect()
-                await self.endpoint.drain(self.timeout if error is None else 0.0)
-            finally:
-                await self.endpoint.__aexit__(kind, error, trace)
+        with self.troubles.listen():
+            async with AsyncExitStack() as stack:
+                stack.push_async_exit(self.endpoint)
+                stack.push_async_callback(self.endpoint.drain, 0.0 if error else self.timeout)
+                for client in reversed(self._clients):
+                    stack.push_async_callback(client.disconnect)
         if error is None:
             self._check()
 
@@ -176,7 +175,7 @@ class SyncConversation:
     def __init__(
         self,
         conversation: AsyncConversation,
-        make_loop: Callable[[], asyncio.AbstractEventLoop] | None,
+        make_loop: Callable[[], asyncio.AbstractEventLoop],
     ) -> None:
         self._conversation = conversation
         self._make_loop = make_loop

@@ -37,15 +37,22 @@ class HangError(AssertionError):
 class _Selector(selectors.DefaultSelector):
     """Polls what is ready now, and lets the loop's clock jump instead of waiting."""
 
-    def __init__(self, begin_turn: Callable[[], bool], patience: float) -> None:
+    def __init__(self, begin_turn: Callable[[], bool], patience: float, turns: int) -> None:
         super().__init__()
         self.now = 0.0
         self.threads = 0
         self._patience = patience
+        self._turns = turns
+        #: Since time moved, or a thread was at work.
+        self._busy_turns = 0
         self._begin_turn = begin_turn
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         is_idle = not self._begin_turn() and (timeout is None or timeout > 0)
+        self._busy_turns = 0 if is_idle or self.threads else self._busy_turns + 1
+        if self._busy_turns > self._turns:
+            self._busy_turns = 0
+            raise HangError(f"time does not pass: something is always ready\n{waiting_tasks()}")
         # What a thread works on takes real time, during which virtual time stands still.
         ready = super().select(self._patience if self.threads and is_idle else 0)
         if not ready and is_idle:
@@ -78,17 +85,25 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
             of the loop go on in a random order, which the number repeats: code that is right does
             not rely on any. Callbacks keep theirs, which `call_soon` promises.
         thread_timeout: seconds of real time for which all may wait for threads.
+        busy_turns: for which something may be ready without a pause, as with a task that polls.
 
     Raises:
         HangError: out of whatever runs the loop, when every task waits and no timer is set, when
-            115 days have passed, or when threads take longer than ``thread_timeout``.
+            115 days have passed, when threads take longer than ``thread_timeout``, or when time
+            has not passed for ``busy_turns``.
     """
 
-    def __init__(self, seed: int | None = None, *, thread_timeout: float = 60.0) -> None:
+    def __init__(
+        self,
+        seed: int | None = None,
+        *,
+        thread_timeout: float = 60.0,
+        busy_turns: int = 1_000_000,
+    ) -> None:
         self._randomness = None if seed is None else random.Random(seed)  # noqa: S311 - to repeat it
         self._turns = 0
         self._planned: dict[int, list[Callable[[], object]]] = {}
-        self._virtual = _Selector(self._begin_turn, thread_timeout)
+        self._virtual = _Selector(self._begin_turn, thread_timeout, busy_turns)
         super().__init__(self._virtual)
         self._handles = cast("deque[asyncio.Handle]", cast("Any", self)._ready)  # noqa: SLF001 - no other way
 
@@ -176,7 +191,7 @@ def run_virtual(coroutine: Coroutine[object, object, T], *, seed: int | None = N
 
 @contextmanager
 def closing_runner(
-    make_loop: Callable[[], asyncio.AbstractEventLoop] | None,
+    make_loop: Callable[[], asyncio.AbstractEventLoop],
 ) -> Generator[asyncio.Runner]:
     """A runner, whose close hides nothing that was raised before it.
 

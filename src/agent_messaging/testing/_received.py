@@ -103,7 +103,7 @@ def received(text: str) -> ReceivedFrame:
     """The frame that is sent as this text, whatever that is."""
     try:
         decoded: object = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         decoded = None
     said = cast("dict[str, Any]", decoded) if isinstance(decoded, dict) else {}
     kind, payload = said.get("type"), said.get("payload", {})

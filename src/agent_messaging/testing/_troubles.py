@@ -3,11 +3,10 @@
 import logging
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Final, final
+from typing import final
 
-from agent_messaging._log import listeners
+from agent_messaging._log import listener
 
 __all__ = ["LoggedTrouble", "Troubles", "UnexpectedError"]
 
@@ -37,8 +36,7 @@ class LoggedTrouble:
 class Troubles:
     """Gathers warnings and errors that the library logs, and how runs ended.
 
-    However the host has set up logging. Of several that watch at once, each hears what is logged
-    in its own context, and all hear what is in none of theirs, as in a thread of an event log.
+    However the host has set up logging, and of what its own test has led to alone.
 
     Attributes:
         logged: what was logged as WARNING or above, and was not expected yet. The end of a run is
@@ -46,7 +44,6 @@ class Troubles:
         outcomes: the types of the terminal events of runs that were reported, by run id.
         run_errors: what the agents of runs raised that did not complete, by run id.
         changed: called after each of them, in whatever thread logged it.
-        is_watching: whether it gathers now.
     """
 
     def __init__(self) -> None:
@@ -56,32 +53,24 @@ class Troubles:
         self.changed: Callable[[], object] = bool
         self._excused: list[LoggedTrouble] = []
         self._cause: BaseException | None = None
-        self.is_watching: bool = False
 
     @contextmanager
-    def watch(self) -> Generator[None]:
-        """Gather what the library logs meanwhile."""
-        outer = _watching.get()
-        _watching.set(self)
-        self.is_watching = True
-        listeners.append(self._hear)
+    def listen(self) -> Generator[None]:
+        """Gather what is logged within, and in the tasks that are begun within."""
+        token = listener.set(self._hear)
         try:
             yield
         finally:
-            listeners.remove(self._hear)
-            self.is_watching = False
-            if _watching.get() is self:  # a fixture may be left in another context
-                _watching.set(outer)
+            listener.reset(token)
 
     def _hear(
         self, level: int, event: str, fields: Mapping[str, object], error: BaseException | None
     ) -> None:
         """Note one line."""
-        watching = _watching.get()
-        if watching is not None and watching is not self and watching.is_watching:
-            return
         # The traceback of a trouble is logged for itself, just before it.
         cause, self._cause = self._cause, error
+        if isinstance(error, GeneratorExit) or isinstance(cause, GeneratorExit):
+            return  # a run that some other test left behind, and that is collected now
         if event == "run_error" and error is not None:
             self.run_errors[str(fields["run_id"])] = error
         elif event == "run_finished":
@@ -119,6 +108,3 @@ class Troubles:
             raise UnexpectedError(
                 f"the library logged {trouble.event} {said}{advice}"
             ) from trouble.error
-
-
-_watching: Final[ContextVar[Troubles | None]] = ContextVar("watching", default=None)
