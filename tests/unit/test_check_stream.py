@@ -69,6 +69,7 @@ def test_one_frame_is_no_stream(frame: Any) -> None:
         [greeting(), *RUN[:3], greeting("k2"), resumed(2, 5, "completed"), *RUN[1:]],
         [greeting(), *RUN[:3], resumed(4, 3), *RUN[3:]],
         [greeting(), *RUN, resumed(6, 5, "completed")],
+        [greeting(), *RUN, greeting("k2"), resumed(6, 5, "completed")],
         [greeting(), *RUN, resumed(6, 5, "running")],  # told before the end was sent
         # Resumed by a client that knows more than the capture.
         [greeting(), resumed(4, 5, "completed"), *RUN[3:]],
@@ -118,6 +119,7 @@ _RULES: Final[list[tuple[StreamRule, list[Any], int]]] = [
     (StreamRule.NOT_JSON, ['{"type": "x", "y": -Infinity}'], 1),
     (StreamRule.NOT_JSON, ["[" * 100_000], 1),
     (StreamRule.NOT_JSON, ["7" * 5000], 1),
+    (StreamRule.NOT_JSON, ['{"type": "\ud800"}'], 1),
     (StreamRule.NOT_JSON, [None], 1),
     (StreamRule.NOT_JSON, [{"type": object()}], 1),
     (StreamRule.NOT_JSON, [{"type": float("nan")}], 1),
@@ -126,6 +128,8 @@ _RULES: Final[list[tuple[StreamRule, list[Any], int]]] = [
     (StreamRule.TYPE, [{}], 1),
     (StreamRule.TYPE, [STARTED, {"type": ""}, DONE], 2),
     (StreamRule.TYPE, [{"type": 3}], 1),
+    (StreamRule.TYPE, [STARTED, {"type": "MessageType.PONG"}, DONE], 2),
+    (StreamRule.TYPE, [STARTED, {"type": "PONG"}, DONE], 2),
     (StreamRule.ENVELOPE, [STARTED | {"payload": []}, DONE], 1),
     (StreamRule.ENVELOPE, [without(STARTED, "payload"), DONE], 1),
     (StreamRule.ENVELOPE, [STARTED, DONE | {"timestamp": "now"}], 2),
@@ -220,6 +224,9 @@ _RULES: Final[list[tuple[StreamRule, list[Any], int]]] = [
     (StreamRule.RESUMED, [greeting(), resumed(4, 6, "completed"), *RUN[3:]], 4),
     (StreamRule.RESUMED, [greeting(), resumed(4, 4, "completed"), *RUN[3:]], 3),
     (StreamRule.RESUMED, [greeting(), resumed(4, 5, "running"), *RUN[3:]], 4),
+    (StreamRule.RESUMED, [greeting(), *RUN, greeting("k2"), resumed(6, 5, "failed")], 8),
+    (StreamRule.RESUMED, [greeting(), *RUN, greeting("k2"), resumed(6, 6, "completed")], 8),
+    (StreamRule.RESUMED, [greeting(), *RUN, greeting("k2"), resumed(6, 5, "running")], 8),
     (StreamRule.STOPPED, [greeting(), *RUN[:4], control("stopped"), RUN[4]], 6),
     (StreamRule.STOPPED, [greeting(), resumed(4, 3), control("stopped"), *RUN[3:]], 3),
     (

@@ -208,8 +208,8 @@ class AsyncClient:
 
         Args:
             how: it is to end; None for any way.
-            message_id: of the run's message; by default it is the next run that came, and was not
-                expected yet.
+            message_id: of the run's message, whose start or place in the queue this client has
+                seen; by default it is the next run that came, and was not expected yet.
             timeout: seconds to wait at most; by default the conversation's.
 
         Raises:

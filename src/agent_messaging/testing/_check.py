@@ -139,6 +139,8 @@ class StreamChecker:
         if not isinstance(name, str) or not name:
             yield None, Fault(StreamRule.TYPE, "a frame has a type, which is a string")
             return
+        if name.removeprefix("MessageType.") in MessageType.__members__:
+            yield None, Fault(StreamRule.TYPE, f"{name} is the name of a type in code, not a type")
         kind = _KINDS.get(name)
         if self._is_session_over:
             self._is_session_over = False

@@ -73,6 +73,7 @@ class SeenRun:
         "_course",
         "_digests",
         "_doubt",
+        "_end",
         "_first_seq",
         "_goes_on",
         "_last_seq",
@@ -93,6 +94,8 @@ class SeenRun:
         self._others: tuple[str | None, str | None] | None = None
         #: None once its terminal event came: a lifecycle holds the ids of all of its tool calls.
         self._course: _Course | None = _Course(has_gap=False)
+        #: How it ended, and on which connection that was told.
+        self._end: tuple[str | None, int] | None = None
         #: Whether events after its end were reported.
         self._goes_on = False
         #: The last of its events, over all connections, and digests of those from some one on.
@@ -202,6 +205,7 @@ class SeenRun:
             yield from course.advance(event.kind, event.payload)
             if event.kind in TERMINAL:
                 self._course = None
+                self._end = (STATUS_AFTER.get(event.kind), event.connection)
         elif event.kind in TERMINAL or not self._goes_on:
             self._goes_on = True
             yield Fault(StreamRule.AFTER_END, f"{event.kind} came after the run's terminal event")
@@ -255,11 +259,28 @@ class SeenRun:
             # The log has lost events that were sent, and others may come in their place.
             self._go_back_to(told.to_seq)
         if self._is_beyond_its_end(told.from_seq):
-            return  # the end was sent, while the answer was made
+            yield from self._compare_with_end(told, connection)
+            return
         self.is_open = told.status not in ENDED or told.from_seq <= told.to_seq
         self._next = told.from_seq if self.is_open else None
         self._doubt = self._again = None
         self._told = told
+
+    def _compare_with_end(self, told: ToldRun, connection: int) -> Iterator[Fault]:
+        """See that what is told of a run whose end was sent is that end."""
+        if self._end is None or self._goes_on:
+            return
+        status, told_on = self._end
+        if told.status in ENDED:
+            is_as_sent = (told.status, told.to_seq) == (status, self._last_seq)
+        else:
+            is_as_sent = connection == told_on  # the end was sent, while the answer was made
+        if not is_as_sent:
+            yield Fault(
+                StreamRule.RESUMED,
+                f"resumed tells of a run that is {told.status} with event {told.to_seq}, "
+                f"and it was {status} with event {self._last_seq}",
+            )
 
 
 @final
