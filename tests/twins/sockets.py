@@ -59,7 +59,7 @@ TWINS: Final = (
         "sets up logging for the host",
         "_log.py",
         """
-         __all__ = ["log", "raised_at"]
+         __all__ = ["Listener", "is_heard", "listener", "log", "raised_at"]
         +
         +logging.getLogger("agent_messaging.handler").addHandler(logging.StreamHandler())
         """,
