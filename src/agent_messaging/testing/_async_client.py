@@ -391,8 +391,8 @@ class AsyncClient:
     @property
     def _fault(self) -> BaseException | None:
         """What the agent of a run raised of which no test expected to fail; None if none did."""
-        errors = self._conversation.troubles.run_errors
-        return next((errors[run_id] for run_id in errors.keys() - self.expected_runs), None)
+        errors = self._conversation.troubles.run_errors.items()
+        return next((error for run_id, error in errors if run_id not in self.expected_runs), None)
 
 
 async def _settle() -> None:

@@ -66,6 +66,9 @@ class Client:
 
         Returns:
             The ``message_id``.
+
+        Raises:
+            AssertionError: the connection is closed.
         """
         sending = self._client.send(
             text, type=type, payload=payload, message_id=message_id, thread_id=thread_id
@@ -73,7 +76,11 @@ class Client:
         return self._run(sending)
 
     def send_frame(self, frame: str | bytes | Mapping[str, object]) -> None:
-        """Send any frame: as it is, or an object as its JSON."""
+        """Send any frame: as it is, or an object as its JSON.
+
+        Raises:
+            AssertionError: the connection is closed.
+        """
         self._run(self._client.send_frame(frame))
 
     def stop(self, run_id: str | None = None) -> None:
@@ -87,12 +94,15 @@ class Client:
 
         Raises:
             UnexpectedError: an error came that was not expected.
-            AssertionError: none came in time; the message lists what did.
+            AssertionError: none came in time; the message lists what did, and the cause is what
+                an agent raised in the meantime.
         """
         return self._run(self._client.expect(type, timeout=timeout))
 
     def expect_error(self, code: str, *, timeout: float | None = None) -> ReceivedFrame:
         """Wait for the next ``error_message``, which has to have this code.
+
+        Where a handler of the host's own raised, its line in the log is expected with it.
 
         Raises:
             AssertionError: none came in time, or one with another code.
@@ -106,7 +116,7 @@ class Client:
         message_id: str | None = None,
         timeout: float | None = None,
     ) -> Transcript:
-        """Wait for the end of a run; see `AsyncClient.expect_run`.
+        """Wait for the end of a run, and pass over its frames; see `AsyncClient.expect_run`.
 
         Raises:
             Exception: what the agent raised, if the run was not expected to fail.
