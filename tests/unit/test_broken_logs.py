@@ -4,7 +4,13 @@ import pytest
 
 from agent_messaging import EventLog
 from agent_messaging.testing import run_virtual
-from agent_messaging.testing.conformance import EVENT_LOG_CASES, Case, LogOnTrial, MakeLog
+from agent_messaging.testing.conformance import (
+    EVENT_LOG_CASES,
+    Case,
+    ConformanceError,
+    LogOnTrial,
+    MakeLog,
+)
 from support.broken_logs import ending, leasing, owning, reading, separating, waking
 from support.broken_logs.base import BrokenLog, Settings
 from support.event_logs import HandClock
@@ -122,16 +128,19 @@ FAILS: dict[type[BrokenLog], str] = {
 }
 
 
-def passes(case: Case[MakeLog], broken: type[BrokenLog]) -> bool:
-    """Whether a broken log passes a case."""
-
+def made_of(broken: type[BrokenLog]) -> MakeLog:
     async def make_log(*, held_events: int | None = None) -> LogOnTrial:
         clock = HandClock()
         log: EventLog = broken(Settings(held_events or 20_000, clock.read))
         return LogOnTrial(log, clock.advance)
 
+    return make_log
+
+
+def passes(case: Case[MakeLog], broken: type[BrokenLog]) -> bool:
+    """Whether a broken log passes a case."""
     try:
-        run_virtual(case(make_log))
+        run_virtual(case(made_of(broken)))
     except Exception:  # noqa: BLE001 - whatever a case or a broken log raises
         return False
     return True
@@ -150,3 +159,19 @@ def test_what_the_broken_logs_are_made_of_fails_no_case() -> None:
 
 def test_every_case_is_failed_by_a_broken_log() -> None:
     assert set(FAILS.values()) == set(EVENT_LOG_CASES)
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        (owning.SwallowsWhatTheLoserAppends, "wanted .*LeaseLost'>, but None came$"),
+        (waking.WakesInAThreadWhenARunIsForgotten, "in the event loop, but one in a thread came$"),
+        (waking.WakesReadersInAThread, "in the event loop, but one in a thread came$"),
+        (waking.TellsOfWatchersInAThread, "in the event loop, but one in a thread came$"),
+        (separating.WakesForAnyUsersRun, r"^Bob's, of Ann's run: wanted \[\], but \[2, 0\] came"),
+        (ending.RenewsThoughItIsCancelled, "^cancelled after 1 turns .* 'None returned' came$"),
+    ],
+)
+def test_a_case_that_fails_says_what_is_wrong(broken: type[BrokenLog], words: str) -> None:
+    with pytest.raises(ConformanceError, match=words):
+        run_virtual(EVENT_LOG_CASES[FAILS[broken]](made_of(broken)))
