@@ -159,6 +159,17 @@ class SwallowsFailures(Notes):
             return
 
 
+class SwallowsTheFailureOfItsTenthSend(Notes):
+    async def answer(self, user_id: str, websocket: Websocket, message: Message) -> None:
+        transport = self.transport(websocket)
+        for number in range(1, 11):
+            try:
+                await self.send(transport, self.frame(f"word {number}", user_id))
+            except ConnectionError:
+                if number < 10:
+                    raise
+
+
 class GivesUpForGood(Notes):
     is_broken = False
 

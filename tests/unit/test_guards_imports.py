@@ -67,11 +67,12 @@ ROOMS = (
     ("testing._check",),
     ("testing",),
     ("testing.conformance._cases", "testing.conformance._expect"),
+    ("testing.conformance._cancelling",),
     (
-        "testing.conformance._cancelling",
         "testing.conformance._event_logs.trial",
+        "testing.conformance._handlers.trial",
+        "testing.conformance._transports.trial",
     ),
-    ("testing.conformance._handlers.trial", "testing.conformance._transports.trial"),
     (
         "testing.conformance._event_logs.cancellation",
         "testing.conformance._event_logs.claims",
@@ -126,6 +127,7 @@ EXEMPT = {
     "testing._conversation": "it makes the loop of a test that has none",
     "testing._client": "it runs the loop of a test that has none",
     "testing._loop": "it is an event loop, and tells when threads are at work",
+    "testing.conformance._event_logs.trial": "it tells in which thread a log calls back",
     "eventlog._sqlite_file": "the file of a log: opened by SQLite, and looked at",
     "eventlog._sqlite_reader": "the same file, read from outside",
     "eventlog._sqlite_thread": "the one thread that works on it",

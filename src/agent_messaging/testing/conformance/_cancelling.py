@@ -11,7 +11,7 @@ __all__ = ["CANCELLED", "TURNS", "cancel", "cancelled_after", "outcome_of", "unc
 
 #: After how many turns of the loop to cancel: each of the first ones, then fewer and fewer. They
 #: come to an end, since what waits for a timer waits for more turns than there are.
-TURNS: Final = (*range(9), 12, 16, 24, 32, 48, 64)
+TURNS: Final = (*range(21), 24, 32, 48, 64, 128, 256)
 
 #: The outcome of a call that ended as cancelled.
 CANCELLED: Final = "CancelledError"

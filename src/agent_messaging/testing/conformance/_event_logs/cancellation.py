@@ -1,4 +1,4 @@
-"""Cases: each call is cancelled at each of its awaits; it happened wholly or not at all.
+"""Cases: each call is cancelled at its awaits; it ends as that, done wholly or not at all.
 
 Afterwards the log is usable: whatever the call held on to, it let go of.
 """
@@ -85,10 +85,11 @@ async def a_question_that_is_cancelled_leaves_the_log_usable(make_log: MakeLog) 
                 await question(trial.log)
 
             async def then(number: int, at: int = at) -> None:
-                await trial.finished(f"another {at} {number}", "bob")
+                await trial.claim(f"another {at} {number}", "bob")
                 expect(await trial.events("run"), story(5))
 
             await at_each_step(call, then)
+            await trial.finished(f"another {at}", "bob")
 
 
 async def a_renewal_that_is_cancelled_was_made_or_not(make_log: MakeLog) -> None:

@@ -41,7 +41,7 @@ async def a_claim_that_lost_appends_nothing(make_log: MakeLog) -> None:
         await trial.claim("first", message_id="message")
         second = Lease("ann", "second", "t")
         await trial.attempt(second, message_id="message")
-        await trial.refuses(second, story(3))
+        await trial.must_refuse(second, story(3))
         expect(await trial.events("first"), [])
 
 

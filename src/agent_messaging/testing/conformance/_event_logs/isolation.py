@@ -1,7 +1,17 @@
 """Cases: every lookup is within a user, whatever the ids are made of."""
 
+import asyncio
+
 from agent_messaging import Lease
-from agent_messaging.testing.conformance._event_logs.trial import MakeLog, event, opened, story
+from agent_messaging.testing.conformance._event_logs.trial import (
+    COMPLETED,
+    SETTLED,
+    MakeLog,
+    Wakes,
+    event,
+    opened,
+    story,
+)
 from agent_messaging.testing.conformance._expect import expect, found
 
 #: What keys may be joined with, and what may be more than itself in a key, a query or a path.
@@ -29,6 +39,31 @@ async def the_same_run_id_under_two_users_is_two_runs(make_log: MakeLog) -> None
             expect(await trial.events("run", user_id), events)
             record = found(await trial.log.find_run(user_id, "run"))
             expect(record.message_id, f"message of {user_id}")
+
+
+async def the_same_run_id_under_two_users_wakes_the_followers_of_the_one_alone(
+    make_log: MakeLog,
+) -> None:
+    async with opened(make_log) as trial:
+        anns, bobs = [
+            await trial.claim("run", user_id, message_id=f"message of {user_id}")
+            for user_id in ("ann", "bob")
+        ]
+        await trial.append(bobs, [event(1, COMPLETED)])
+        of_ann, of_bob = Wakes(), Wakes()
+        unfollows = [
+            trial.log.follow("ann", "run", of_ann.wake),
+            trial.log.follow("bob", "run", of_bob.wake),
+        ]
+        await asyncio.sleep(SETTLED)
+        await trial.append_each(anns, story(3)[:2])
+        await of_ann.until(2)
+        await trial.log.forget("ann")
+        await asyncio.sleep(SETTLED)
+        # A wake-up without cause is no fault, where it tells of Bob's own run.
+        expect([seq for seq in of_bob.seqs if seq != 1], [], "Bob's, of Ann's run")
+        for unfollow in unfollows:
+            unfollow()
 
 
 async def the_same_message_id_of_two_users_is_two_claims(make_log: MakeLog) -> None:

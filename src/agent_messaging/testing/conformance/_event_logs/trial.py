@@ -1,6 +1,7 @@
 """A log on trial: how it is made, and short words for what the cases ask of it."""
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple, Protocol, final
@@ -16,7 +17,8 @@ from agent_messaging import (
     RunRecord,
     TakenRun,
 )
-from agent_messaging.testing.conformance._expect import expect, found, patience
+from agent_messaging.testing.conformance._cancelling import CANCELLED, TURNS, cancelled_after
+from agent_messaging.testing.conformance._expect import ConformanceError, expect, found, patience
 
 __all__ = [
     "COMPLETED",
@@ -85,47 +87,73 @@ def story(length: int) -> list[LoggedEvent]:
     return [event(seq, kind, f'{{"text":"{seq}"}}') for seq, kind in enumerate(kinds, 1)]
 
 
-class Wakes:
+class _Listening:
+    """What a log calls back; made in the event loop, where it is to be called."""
+
+    def __init__(self) -> None:
+        self._loop: Final = asyncio.get_running_loop()
+        self._thread: Final = threading.get_ident()
+        self._called = asyncio.Event()
+        self._was_called_elsewhere = False
+
+    def _note_call(self) -> None:
+        if threading.get_ident() == self._thread:
+            self._called.set()
+        else:
+            self._was_called_elsewhere = True
+            self._loop.call_soon_threadsafe(self._called.set)
+
+    async def _until(self, is_there: Callable[[], bool]) -> None:
+        while not is_there():
+            self._called.clear()
+            await self._called.wait()
+        self._expect_the_loop()
+
+    def _expect_the_loop(self) -> None:
+        if self._was_called_elsewhere:
+            raise ConformanceError("wanted a call in the event loop, but one in a thread came")
+
+
+@final
+class Wakes(_Listening):
     """What a follower was woken with."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.seqs: list[int] = []
-        self._changed = asyncio.Event()
 
     def wake(self, seq: int) -> None:
         """Remember it."""
         self.seqs.append(seq)
-        self._changed.set()
+        self._note_call()
 
     async def until(self, seq: int) -> None:
         """Wait to be woken with this seq, as the last one."""
-        while not self.seqs or self.seqs[-1] != seq:
-            self._changed.clear()
-            await self._changed.wait()
+        await self._until(lambda: self.seqs[-1:] == [seq])
 
     async def again(self) -> None:
         """Wait to be woken, unless that happened since the last time."""
-        await self._changed.wait()
-        self._changed.clear()
+        await self._called.wait()
+        self._called.clear()
+        self._expect_the_loop()
 
 
-class Notices:
+@final
+class Notices(_Listening):
     """What an owner was told."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.told: list[tuple[str, str, Notice]] = []
-        self._heard = asyncio.Event()
 
     def tell(self, user_id: str, run_id: str, notice: Notice) -> None:
         """Remember it."""
         self.told.append((user_id, run_id, notice))
-        self._heard.set()
+        self._note_call()
 
     async def until(self, user_id: str, run_id: str, notice: Notice = "stop") -> None:
         """Wait to be told this of a run."""
-        while (user_id, run_id, notice) not in self.told:
-            self._heard.clear()
-            await self._heard.wait()
+        await self._until(lambda: (user_id, run_id, notice) in self.told)
 
 
 class Trial:
@@ -268,25 +296,20 @@ async def at_each_step(
     call: Callable[[int], Coroutine[object, object, object]],
     then: Callable[[int], Awaitable[object]],
 ) -> None:
-    """Cancel a call after each number of turns of the loop, until it is done before that.
-
-    After each of the first numbers, that is, and then fewer and fewer of them.
+    """Cancel a call after each number of `TURNS` of the loop, until it is done before that.
 
     Args:
         call: what is called, given how often it was called before.
         then: looks at what has become of that call.
+
+    Raises:
+        ConformanceError: a call that was cancelled did not end as that.
+        Exception: what a call raised before.
     """
-    number = turns = 0
-    was_done = False
-    while not was_done:
-        task = asyncio.ensure_future(call(number))
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        was_done = task.done()
-        task.cancel()
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.result()
+    for number, turns in enumerate(TURNS):
+        outcome = await cancelled_after(turns, call(number))
+        if outcome is not None:
+            expect(outcome, CANCELLED, f"cancelled after {turns} turns of the loop")
         await then(number)
-        number += 1
-        turns += 1 + turns // 16
+        if outcome is None:
+            break
