@@ -16,6 +16,7 @@ from agent_messaging.testing import run_virtual
 from support.endpoints import TERMINAL, Connection, Site
 from support.endpoints import frame as client_frame
 from support.frames import Json
+from support.lines import own_records
 from support.logs import Act, TroubledLog, fails, hangs, loses, lost, takes
 from support.loop import virtual_loop
 
@@ -37,7 +38,7 @@ def no_task_fails(caplog: pytest.LogCaptureFixture) -> Iterable[None]:
     caplog.set_level(logging.CRITICAL, logger="agent_messaging.handler")
     caplog.set_level(logging.ERROR, logger="agent_messaging.endpoint")
     yield
-    events = {record.getMessage().split(" ")[0] for record in caplog.records}
+    events = {record.getMessage().split(" ")[0] for record in own_records(caplog)}
     assert not events & {"task_failed", "task_left_behind", "handler_failed"}
 
 

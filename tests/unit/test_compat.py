@@ -25,6 +25,7 @@ from agent_messaging import (
 )
 from agent_messaging.testing import RecordingTransport, run_virtual
 from support import chat, decoded, start_agent, user_message
+from support.lines import own_records
 
 LAYOUT = Path(__file__).parents[2] / "docs" / "examples" / "former_layout"
 
@@ -273,7 +274,7 @@ def test_an_illegal_frame_is_dropped_counted_and_logged(caplog: pytest.LogCaptur
     assert types(decoded(transport.frames)) == ["agent_started", "agent_completed"]
     assert service.dropped_frames == 8
     dropped = [
-        record for record in caplog.records if record.getMessage().startswith("frame_dropped")
+        record for record in own_records(caplog) if record.getMessage().startswith("frame_dropped")
     ]
     assert len(dropped) == 8
     assert "x" * 200 not in caplog.text

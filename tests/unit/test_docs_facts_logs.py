@@ -32,6 +32,7 @@ from agent_messaging.eventlog.redis_streams import RedisStreamsEventLog
 from agent_messaging.eventlog.sqlite import SqliteEventLog, SqliteLogError
 from agent_messaging.testing import RecordingTransport, run_virtual
 from support import chat, pages
+from support.lines import own_records
 from support.redis_logs import FaultyClient, fake_client
 
 _SOURCE: Final = Path(agent_messaging.__file__).parent
@@ -115,7 +116,7 @@ def test_the_levels_and_fields_of_the_log_events_are_those_of_the_source(
 
     logged: dict[Event, set[str]] = {}
     levels: dict[Event, set[str]] = {}
-    for record in caplog.records:
+    for record in own_records(caplog):
         if record.name.startswith("agent_messaging"):
             event = (record.name, record.__dict__["event"])
             logged.setdefault(event, set()).update(record.__dict__.keys() - plain)

@@ -11,6 +11,7 @@ from agent_messaging import AgentMessageHandler, AgentRegistry, ErrorCode, Limit
 from agent_messaging._users import User
 from agent_messaging.testing import RecordingTransport, run_virtual
 from support.endpoints import Connection, Site, frame, settle, worker
+from support.lines import own_records
 
 
 def errors(connection: Connection) -> list[tuple[str, str | None, float | None]]:
@@ -268,7 +269,7 @@ def test_each_refusal_has_its_code_its_counter_and_its_line_and_the_session_live
             assert site.endpoint.stats()["refusals"] == {code: 1}
             await client.send("ping", {"id": 9})
             assert (await client.heard()).endswith("pong 9")
-            (line,) = [vars(each) for each in caplog.records if each.msg]
+            (line,) = [vars(each) for each in own_records(caplog) if each.msg]
             fields = ("event", "user_id", "connection_id", "code", "message_id")
             connection_id = client.session.connection_id
             assert [line[name] for name in fields] == [

@@ -11,6 +11,7 @@ import pytest
 from agent_messaging import AgentMessageHandler, LifecycleError, MessageType, Run
 from agent_messaging.testing import run_virtual
 from support.endpoints import Connection, Site, now, worker
+from support.lines import own_records
 
 #: Seconds after which the agents give up, long after every test has seen what it came for.
 _GIVE_UP: Final = 500.0
@@ -328,7 +329,7 @@ def test_an_abandoned_agent_is_logged_once_with_its_names_and_without_its_messag
             return site.run_id("old")
 
     run_id = run_virtual(main())
-    (record,) = [each for each in caplog.records if vars(each)["event"] == "agent_abandoned"]
+    (record,) = [each for each in own_records(caplog) if vars(each)["event"] == "agent_abandoned"]
     assert record.levelno == logging.ERROR
     fields = ("user_id", "thread_id", "run_id", "agent")
     assert [vars(record)[name] for name in fields] == ["u1", "t", run_id, "either"]

@@ -27,6 +27,7 @@ from agent_messaging import (
 from agent_messaging.testing import RecordingTransport, loop_clock, run_virtual
 from support import chat, start_agent, tasks_left, user_message
 from support.clients import Client
+from support.lines import own_records
 
 SECRET = "hunter2"
 
@@ -204,7 +205,7 @@ def test_what_the_user_could_not_be_told_is_known(caplog: pytest.LogCaptureFixtu
     with caplog.at_level(logging.INFO, "agent_messaging"):
         assert client.say(chat()) is False
     assert handler.processing_stats["undelivered_events"] == 1
-    (line,) = [each for each in caplog.records if each.__dict__["event"] == "transport_failed"]
+    (line,) = [each for each in own_records(caplog) if each.__dict__["event"] == "transport_failed"]
     assert (line.__dict__["error"], line.__dict__["undelivered"]) == ("ConnectionError", 1)
 
 

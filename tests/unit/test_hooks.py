@@ -20,6 +20,7 @@ from agent_messaging import (
 from agent_messaging.testing import RecordingTransport, run_virtual
 from support import chat, start_agent
 from support.clients import Client
+from support.lines import own_records
 from support.loop import steps
 
 AgentBody = Callable[[Run], Awaitable[object]]
@@ -185,7 +186,9 @@ def test_a_hook_that_raises_is_logged_and_counted_and_changes_nothing_else(
         expected["runs_completed"],
         expected["runs_failed"],
     )
-    (record,) = [each for each in caplog.records if each.__dict__.get("event") == "hook_failed"]
+    (record,) = [
+        each for each in own_records(caplog) if each.__dict__.get("event") == "hook_failed"
+    ]
     assert record.levelno == logging.ERROR
     assert record.__dict__["error"] == "LookupError"
     assert record.__dict__["raised_at"].startswith("test_hooks.py:")

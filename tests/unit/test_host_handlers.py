@@ -20,6 +20,7 @@ from agent_messaging import (
 from agent_messaging.testing import RecordingTransport, run_virtual
 from support import tasks_left
 from support.endpoints import Site, frame, now, settle, worker
+from support.lines import own_records
 
 Work = Callable[[str, Session, Message], Awaitable[object]]
 
@@ -210,7 +211,7 @@ def test_one_that_fails_is_answered_and_logged_without_what_it_said(
             assert site.endpoint.users()["u1"]["sessions"] == 1
 
     run_virtual(main())
-    first = caplog.records[0]
+    first = own_records(caplog)[0]
     assert first.levelname == "ERROR"
     assert first.getMessage().startswith("handler_failed handler=Reports error=ValueError raised_")
     assert "private" not in caplog.text

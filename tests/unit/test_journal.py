@@ -15,6 +15,7 @@ from agent_messaging.eventlog.protocol import APPENDED, Lease, LoggedEvent
 from agent_messaging.testing import run_virtual
 from support import tasks_left
 from support.endpoints import now, settle
+from support.lines import own_records
 from support.logs import (
     Act,
     Gate,
@@ -290,7 +291,7 @@ def test_trouble_is_logged_without_what_it_was_about(caplog: pytest.LogCaptureFi
         await writing.journal.settle()
 
     run_virtual(main())
-    lines = [(record.levelname, record.getMessage()) for record in caplog.records]
+    lines = [(record.levelname, record.getMessage()) for record in own_records(caplog)]
     assert [(level, line.split(" raised_at")[0]) for level, line in lines] == [
         ("WARNING", "log_failed error=EventLogError"),
         ("ERROR", "log_failed error=TypeError"),
@@ -368,7 +369,7 @@ def test_a_log_that_is_given_up_is_logged(caplog: pytest.LogCaptureFixture) -> N
         await writing.journal.settle()
 
     run_virtual(main())
-    [record] = caplog.records
+    [record] = own_records(caplog)
     assert record.levelname == "ERROR"
     assert record.getMessage() == "log_unavailable user_id=u1 run_id=r1"
 
@@ -398,7 +399,7 @@ def test_a_lost_lease_is_told_once_and_not_tried_again(
         assert now() == 0.0
 
     run_virtual(main())
-    [record] = caplog.records
+    [record] = own_records(caplog)
     assert record.levelname == "WARNING"
     assert record.getMessage() == "lease_lost user_id=u1 run_id=r1"
 

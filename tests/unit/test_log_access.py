@@ -11,6 +11,7 @@ from agent_messaging._log_access import asked, backoff
 from agent_messaging.testing import run_virtual
 from support import tasks_left
 from support.endpoints import now
+from support.lines import own_records
 
 
 class Oracle:
@@ -199,7 +200,7 @@ def test_trouble_is_logged_and_a_fault_of_the_log_as_an_error(
         await asked(Oracle(DOWN, TypeError("private"), "answer"), 10.0)
 
     run_virtual(main())
-    warning, error = (record for record in caplog.records if record.levelname != "DEBUG")
+    warning, error = (record for record in own_records(caplog) if record.levelname != "DEBUG")
     assert warning.levelname == "WARNING"
     assert warning.getMessage().startswith("log_failed error=EventLogError raised_at=test_log_acc")
     assert error.levelname == "ERROR"

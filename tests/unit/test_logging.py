@@ -18,6 +18,7 @@ from agent_messaging import (
 from agent_messaging.testing import RecordingTransport, loop_clock, run_virtual
 from support import chat
 from support.clients import Client
+from support.lines import own_records
 from support.loop import steps
 
 SECRET = "hunter2"
@@ -97,7 +98,7 @@ def event(record: logging.LogRecord) -> str:
 def records_of(caplog: pytest.LogCaptureFixture, level: int) -> list[logging.LogRecord]:
     with caplog.at_level(level, "agent_messaging"):
         assert run_virtual(conversation()) == OUTCOMES
-    return [each for each in caplog.records if each.name.startswith("agent_messaging")]
+    return own_records(caplog)
 
 
 def test_every_line_has_a_known_name_at_its_level(caplog: pytest.LogCaptureFixture) -> None:
@@ -138,7 +139,7 @@ def test_an_ended_run_is_told_with_its_ids_and_its_outcome(
         client.say(chat("fail", thread_id="t1"))
     lines = [
         {name: vars(record).get(name) for name in ("outcome", "code", "error", "duration_ms")}
-        for record in caplog.records
+        for record in own_records(caplog)
     ]
     assert lines == [
         {"outcome": "agent_completed", "code": None, "error": None, "duration_ms": 0},
@@ -150,23 +151,23 @@ def test_an_ended_run_is_told_with_its_ids_and_its_outcome(
             "duration_ms": 0,
         },
     ]
-    assert [record.levelno for record in caplog.records] == [
+    assert [record.levelno for record in own_records(caplog)] == [
         logging.INFO,
         logging.INFO,
         logging.ERROR,
     ]
-    for record in caplog.records:
+    for record in own_records(caplog):
         fields = vars(record)
         assert record.name == "agent_messaging.handler"
         assert (fields["user_id"], fields["thread_id"], fields["run_id"]) == ("user-1", "t1", "new")
-    assert vars(caplog.records[2])["raised_at"].startswith("test_logging.py:")
+    assert vars(own_records(caplog)[2])["raised_at"].startswith("test_logging.py:")
 
 
 def test_a_refusal_is_told_with_its_code(caplog: pytest.LogCaptureFixture) -> None:
     client = Client(AgentMessageHandler(agent))
     with caplog.at_level(logging.INFO, "agent_messaging"):
         client.say(Message(type="ping", message_id="m1"))
-    (record,) = caplog.records
+    (record,) = own_records(caplog)
     fields = vars(record)
     assert (fields["user_id"], fields["code"], fields["message_id"]) == (
         "user-1",
@@ -251,7 +252,7 @@ def test_words_that_an_agent_chose_in_a_task_group_are_no_fault(
 
     with caplog.at_level(logging.INFO, logger="agent_messaging"):
         Client(AgentMessageHandler(body)).say(chat())
-    assert [record.levelno for record in caplog.records] == [logging.INFO]
+    assert [record.levelno for record in own_records(caplog)] == [logging.INFO]
 
 
 def test_an_exception_after_a_relayed_end_is_a_fault(caplog: pytest.LogCaptureFixture) -> None:
@@ -261,4 +262,4 @@ def test_an_exception_after_a_relayed_end_is_a_fault(caplog: pytest.LogCaptureFi
 
     with caplog.at_level(logging.INFO, logger="agent_messaging"):
         Client(AgentMessageHandler(body)).say(chat())
-    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    assert [record.levelno for record in own_records(caplog)] == [logging.ERROR]

@@ -18,7 +18,7 @@ from agent_messaging import (
 from agent_messaging._outbox import Outbox
 from agent_messaging.testing import RecordingTransport, run_virtual
 from support import chat, decoded, tasks_left
-from support.lines import lines
+from support.lines import lines, own_records
 from support.loop import steps
 from support.posting import CHUNK, Receipts, outbox_to
 
@@ -343,7 +343,7 @@ def test_a_failure_is_logged_without_the_words_of_its_exception(
 
     with caplog.at_level(logging.INFO, logger="agent_messaging"):
         run_virtual(main())
-    [record] = caplog.records
+    [record] = own_records(caplog)
     assert record.getMessage().startswith("transport_failed error=ConnectionError raised_at=_trans")
     assert record.getMessage().endswith(" undelivered=2")
     assert "send 1 failed" not in record.getMessage()

@@ -12,6 +12,7 @@ from agent_messaging._outbox import Outbox, OutboxPool
 from agent_messaging.testing import RecordingTransport, run_virtual
 from support import tasks_left
 from support.endpoints import now
+from support.lines import own_records
 from support.loop import steps
 from support.posting import CHUNK, Receipts, outbox_to
 
@@ -49,7 +50,7 @@ def test_the_wait_for_a_hanging_send_is_bounded_and_the_sending_goes_on(
         assert receipts.all == [True, True]
 
     run_virtual(main())
-    [record] = caplog.records
+    [record] = own_records(caplog)
     assert record.getMessage() == "outbox_unsettled frames=2"
 
 

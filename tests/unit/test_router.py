@@ -22,6 +22,7 @@ from agent_messaging import (
 from agent_messaging.testing import RecordingTransport, run_virtual
 from support import chat, runs_of, start_agent
 from support.clients import Client
+from support.lines import own_records
 
 
 async def echo(run: Run) -> str:
@@ -342,7 +343,7 @@ def test_without_a_websocket_a_refusal_is_only_counted_and_logged(
             is False
         )
     assert router.get_stats()["refusals"] == {"unsupported_type": 1, "identity_mismatch": 1}
-    assert [vars(record)["user_id"] for record in caplog.records] == ["u1", "u1"]
+    assert [vars(record)["user_id"] for record in own_records(caplog)] == ["u1", "u1"]
 
 
 def test_without_any_websocket_it_is_a_configuration_error() -> None:

@@ -12,6 +12,7 @@ from agent_messaging._tasks import Tasks
 from agent_messaging.testing import run_virtual
 from support import tasks_left
 from support.endpoints import now
+from support.lines import own_records
 
 
 async def ends(seconds: float = 0.0) -> str:
@@ -104,7 +105,7 @@ def test_joining_is_bounded_and_says_what_it_left_behind(
         await task
 
     run_virtual(main())
-    assert [record.getMessage() for record in caplog.records] == [
+    assert [record.getMessage() for record in own_records(caplog)] == [
         "task_left_behind task=agent_messaging a"
     ]
 
@@ -120,7 +121,7 @@ def test_what_a_task_raises_is_logged_and_hurts_no_other(
         assert good.result() == "done"
 
     run_virtual(main())
-    [record] = caplog.records
+    [record] = own_records(caplog)
     assert record.levelname == "ERROR"
     assert record.getMessage().startswith("task_failed task=agent_messaging bad error=ValueError")
     assert "interest" not in caplog.text
@@ -137,7 +138,7 @@ def test_a_cancelled_task_is_no_failure(caplog: pytest.LogCaptureFixture) -> Non
             await task
 
     run_virtual(main())
-    assert caplog.records == []
+    assert own_records(caplog) == []
 
 
 def test_whoever_wants_to_see_the_end_does_so_in_the_place_of_the_log() -> None:
@@ -226,7 +227,7 @@ def test_a_task_that_has_ended_when_it_is_made_is_none_to_wait_for(
         asyncio.get_running_loop().set_task_factory(None)
 
     run_virtual(main())
-    [record] = caplog.records
+    [record] = own_records(caplog)
     assert record.getMessage().startswith("task_failed task=at once error=ValueError")
 
 
