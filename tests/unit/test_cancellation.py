@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agent_messaging._cancellation import Cancellation
+from agent_messaging._cancellation import Cancellation, frames_of
 from agent_messaging.testing import run_virtual
 
 
@@ -92,3 +92,17 @@ def test_an_awaitable_that_refers_to_what_waits_for_it_can_be_cancelled() -> Non
             await task
 
     run_virtual(main())
+
+
+def test_the_frames_of_what_waits_are_told_inwards_and_what_has_ended_has_none() -> None:
+    async def outer() -> None:
+        await inner()
+
+    async def inner() -> None:
+        await asyncio.sleep(0)
+
+    running = outer()
+    running.send(None)
+    assert [frame.f_code.co_name for frame in frames_of(running)][:2] == ["outer", "inner"]
+    running.close()
+    assert list(frames_of(running)) == []

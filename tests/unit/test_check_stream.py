@@ -259,6 +259,8 @@ _SEVERAL: Final[list[tuple[list[Any], list[str]]]] = [
     ([STARTED, DONE | {"seq": 3, "payload": {}, "timestamp": None}],
      ["2 envelope", "2 payload", "2 seq"]),
     ([greeting(), *RUN[:3], resumed(6, 4)], ["5 resumed", "4 unended"]),
+    ([greeting(), *RUN, event("thinking", 6), greeting("k2"), resumed(7, 6, "failed")],
+     ["7 after_end"]),
     # Runs without an end, in the order of what was told of them last.
     ([STARTED, event("started", 1, "r2"), event("thinking", 2)], ["2 unended", "3 unended"]),
     # What was wrong before the log lost it does not count any more.

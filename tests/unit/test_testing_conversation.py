@@ -534,6 +534,10 @@ def test_what_a_handler_of_the_hosts_own_raises_is_raised() -> None:
         client.send_frame({"type": "weather"})
         client.expect_error("agent_error")
         assert isinstance(client.expect_log("handler_failed").error, LookupError)
+    with converse(Weather()) as client:
+        client.send_frame({"type": "weather"})
+        client.expect_log("handler_failed")
+        client.expect_error("agent_error")
 
 
 def test_an_endpoint_is_entered_and_left() -> None:

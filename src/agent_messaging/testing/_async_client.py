@@ -22,9 +22,6 @@ __all__ = ["ADVICE", "AsyncClient", "Conversation"]
 
 T = TypeVar("T")
 
-#: Turns of the loop in which a run that has ended is reported.
-_TURNS: Final = 32
-
 #: The line in the log of a handler of the host's own that raised.
 _HANDLER_FAILED: Final = "handler_failed"
 
@@ -229,11 +226,6 @@ class AsyncClient:
         run_id = await self._until(take, what, timeout)
         self.expected_runs.add(run_id)
         self._unread = [frame for frame in self._unread if frame.run_id != run_id]
-        troubles = self._conversation.troubles
-        for _ in range(_TURNS):
-            if run_id in troubles.outcomes:
-                break
-            await asyncio.sleep(0)
         transcript = self._transcript(run_id)
         check_ending(transcript, how)
         return transcript

@@ -95,7 +95,7 @@ class SeenRun:
         #: None once its terminal event came: a lifecycle holds the ids of all of its tool calls.
         self._course: _Course | None = _Course(has_gap=False)
         #: How it ended, and on which connection that was told.
-        self._end: tuple[str | None, int] | None = None
+        self._end: tuple[str | None, int] = (None, -1)
         #: Whether events after its end were reported.
         self._goes_on = False
         #: The last of its events, over all connections, and digests of those from some one on.
@@ -268,8 +268,8 @@ class SeenRun:
 
     def _compare_with_end(self, told: ToldRun, connection: int) -> Iterator[Fault]:
         """See that what is told of a run whose end was sent is that end."""
-        if self._end is None or self._goes_on:
-            return
+        if self._goes_on:
+            return  # where it ended was reported
         status, told_on = self._end
         if told.status in ENDED:
             is_as_sent = (told.status, told.to_seq) == (status, self._last_seq)
