@@ -7,6 +7,7 @@ from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
 
 import agent_messaging
+from agent_messaging.testing import conformance
 
 project = "agent-messaging"
 author = "The agent-messaging authors"
@@ -34,14 +35,15 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 python_maximum_signature_line_length = 88
 
-# Public objects say that they are agent_messaging's, where autodoc then looks for their ``#:``
-# comments; those stand in the private modules.
-_package = ModuleAnalyzer.for_module(agent_messaging.__name__)
-_package.analyze()
-for _name in [name for name in sys.modules if name.startswith("agent_messaging.")]:
-    _module = ModuleAnalyzer.for_module(_name)
-    _module.analyze()
-    _package.attr_docs |= _module.attr_docs
+# Public objects say that they are of a public package, where autodoc then looks for their ``#:``
+# comments; those stand in its private modules.
+for _public in (agent_messaging, conformance):
+    _package = ModuleAnalyzer.for_module(_public.__name__)
+    _package.analyze()
+    for _name in [name for name in sys.modules if name.startswith(f"{_public.__name__}.")]:
+        _module = ModuleAnalyzer.for_module(_name)
+        _module.analyze()
+        _package.attr_docs |= _module.attr_docs
 
 
 # Napoleon takes what stands before a colon in an attribute's first line for its type. Ours are

@@ -121,7 +121,12 @@ class ActiveRun:
     def accept(self) -> None:
         """The claim is committed: begin, or wait for the thread; its turn may have come already."""
         self._run, self._emitter = self._handler.route(
-            self.context, self._message, self._request, LoggedEvent, self.journal
+            self.context,
+            self._message,
+            self._request,
+            LoggedEvent,
+            self.journal,
+            self._services.run_clock,
         )
         self._is_accepted = True
         self._end_claim()
@@ -253,7 +258,6 @@ class ActiveRun:
         self._services.tasks.settle(task)
         if not self.is_ended:
             # Somebody else cancelled it before its first step, and none of its code ran.
-            self._outcome.reason = self._outcome.reason or "cancelled"
             self._end_from_outside()
 
     async def _conduct(self) -> None:

@@ -4,10 +4,10 @@ import asyncio
 import gc
 import sys
 import types
-from collections.abc import Awaitable, Coroutine, Generator
+from collections.abc import Awaitable, Coroutine, Generator, Iterator
 from typing import Any, Final, cast, final
 
-__all__ = ["Cancellation"]
+__all__ = ["Cancellation", "frames_of"]
 
 #: Before 3.13 a TaskGroup whose task fails while the group waits for its tasks cancels the task
 #: that it runs in, and never takes that back. The count of cancellations is then one too high.
@@ -29,7 +29,7 @@ class Cancellation:
     def watch(self, agent: Awaitable[object]) -> Awaitable[object]:
         """The agent, to be awaited in its place."""
         if _GROUPS_LEAK and isinstance(agent, types.CoroutineType):
-            return self._observed(cast("Coroutine[Any, Any, object]", agent))
+            return self.observed(cast("Coroutine[Any, Any, object]", agent))
         return agent
 
     def came(self, error: BaseException | None) -> bool:
@@ -41,7 +41,7 @@ class Cancellation:
         return cancels > self._before or (cancels > 0 and isinstance(error, asyncio.CancelledError))
 
     @types.coroutine
-    def _observed(self, agent: Coroutine[Any, Any, object]) -> Generator[Any, Any, object]:
+    def observed(self, agent: Coroutine[Any, Any, object]) -> Generator[Any, Any, object]:
         """As awaiting the agent, with a look at each cancellation before it goes in."""
         step, argument = cast("tuple[Any, Any]", (agent.send, None))
         while True:
@@ -62,16 +62,11 @@ class Cancellation:
 
     def _look(self, agent: object) -> None:
         """Note the group that waits in ``agent`` and cancelled its own task, if one does."""
-        running: object | None = agent
-        # An awaitable may refer to what waits for it; the walk goes inwards, and nowhere twice.
-        seen: set[int] = set()
-        while running is not None and id(running) not in seen:
-            seen.add(id(running))
-            self._look_at(getattr(running, "cr_frame", None))
-            running = _awaited_by(running)
+        for frame in frames_of(agent):
+            self._look_at(frame)
 
-    def _look_at(self, frame: types.FrameType | None) -> None:
-        if frame is not None and frame.f_code is asyncio.TaskGroup.__aexit__.__code__:
+    def _look_at(self, frame: types.FrameType) -> None:
+        if frame.f_code is asyncio.TaskGroup.__aexit__.__code__:
             group: Any = frame.f_locals["self"]
             # A group whose body ended with an exception asks for nothing while it waits; what it
             # asked for before that it has taken back.
@@ -87,6 +82,31 @@ _WAITS_FOR: Final[dict[type, str]] = {
     types.GeneratorType: "gi_yieldfrom",
     types.AsyncGeneratorType: "ag_await",
 }
+
+#: And where each has its frame.
+_FRAMES: Final[dict[type, str]] = {
+    types.CoroutineType: "cr_frame",
+    types.GeneratorType: "gi_frame",
+    types.AsyncGeneratorType: "ag_frame",
+}
+
+#: It steps the agent itself, and so waits for nothing by name.
+_OBSERVED: Final = Cancellation.observed.__code__
+
+
+def frames_of(running: object) -> Iterator[types.FrameType]:
+    """The frames of what waits, from the outermost inwards."""
+    # An awaitable may refer to what waits for it; the walk goes inwards, and nowhere twice.
+    seen: set[int] = set()
+    while type(running) in _WAITS_FOR and id(running) not in seen:
+        seen.add(id(running))
+        frame: types.FrameType | None = getattr(running, _FRAMES[type(running)])
+        if frame is not None:
+            yield frame
+        if frame is not None and frame.f_code is _OBSERVED:
+            running = frame.f_locals["agent"]
+        else:
+            running = _awaited_by(running)
 
 
 def _awaited_by(running: object) -> object | None:

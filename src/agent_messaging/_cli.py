@@ -22,6 +22,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from agent_messaging._cli_log import show  # noqa: PLC0415 - SQLite, for its users
 
             show(arguments)
+        elif arguments.command == "check":
+            from agent_messaging._cli_check import check  # noqa: PLC0415 - likewise, the checker
+
+            check(arguments)
         else:
             from agent_messaging._cli_run import run  # noqa: PLC0415 - what the other needs not
 

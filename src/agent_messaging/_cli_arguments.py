@@ -42,6 +42,21 @@ exit codes:
   130  interrupted by Ctrl-C
 """
 
+_CHECK: Final = """\
+Check what a client was sent against the wire protocol: a file with one server
+frame a line, or the body of a stream of server-sent events. It is one client's
+view, from its first frame on; of several connections, one after the other.
+"""
+
+_CHECK_EXITS: Final = """\
+exit codes:
+  0    no rule is broken
+  1    rules are broken, each of them a line; or standard output takes no more
+  2    the arguments cannot be used
+  3    the file is not there, or cannot be read
+  130  interrupted by Ctrl-C
+"""
+
 
 def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     """The arguments; their names are those of the options, and ``command``.
@@ -58,6 +73,8 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     _add_run(_command(add, "run", "run an agent on standard input and output", _RUN, _RUN_EXITS))
     shows = _command(add, "log", "list the runs that a log keeps, or show one", _LOG, _LOG_EXITS)
     _add_log(shows)
+    summary = "check captured frames against the wire protocol"
+    _add_check(_command(add, "check", summary, _CHECK, _CHECK_EXITS))
     arguments = parser.parse_args(argv)
     if arguments.command == "log" and arguments.run is not None:
         for option in ("thread", "status", "limit"):
@@ -135,6 +152,22 @@ def _add_log(log: argparse.ArgumentParser) -> None:
         default="text",
         help="a table or a timeline; or a JSON object a line: for a run, its frames as on a wire "
         "(default: text)",
+    )
+
+
+def _add_check(check: argparse.ArgumentParser) -> None:
+    check.add_argument("file", metavar="FILE", help="the file; - for standard input")
+    check.add_argument(
+        "--partial", action="store_true", help="the end is cut off: runs need not have ended"
+    )
+    check.add_argument(
+        "--max", metavar="N", type=_count, help="show the first N alone, and count the rest"
+    )
+    check.add_argument(
+        "--format",
+        choices=("text", "json"),
+        default="text",
+        help="FILE:LINE: rule: meaning, or a JSON object a line (default: text)",
     )
 
 

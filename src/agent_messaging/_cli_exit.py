@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Final, final
 
 __all__ = [
+    "EXIT_BROKEN",
     "EXIT_FILE",
     "EXIT_INTERRUPTED",
     "EXIT_SIGNAL",
@@ -16,6 +17,7 @@ __all__ = [
 ]
 
 EXIT_STREAM: Final = 1
+EXIT_BROKEN: Final = 1  # as of programs that look for something and find it wrong
 EXIT_USAGE: Final = 2
 EXIT_FILE: Final = 3
 EXIT_SIGNAL: Final = 128  # and the signal's number, as a shell counts

@@ -16,6 +16,7 @@ __all__ = [
     "BlockingCalls",
     "Lines",
     "Output",
+    "read_bytes",
     "read_chunk",
     "write_line",
 ]
@@ -164,19 +165,29 @@ Wait: TypeAlias = Callable[[list[int], list[int], list[int]], object]
 
 
 def read_chunk(source: int, wait: Wait = select.select) -> bytes:
-    """The next bytes, as soon as there are some; none at the end.
+    """The next bytes of standard input, as soon as there are some; none at the end.
 
     Raises:
         StopError: it cannot be read.
+    """
+    try:
+        return read_bytes(source, wait)
+    except OSError as error:
+        reason = f"standard input cannot be read: {error.strerror}"
+        raise StopError(EXIT_STREAM, reason) from error
+
+
+def read_bytes(source: int, wait: Wait = select.select) -> bytes:
+    """The next bytes, as soon as there are some; none at the end.
+
+    Raises:
+        OSError: it cannot be read.
     """
     while True:
         try:
             return os.read(source, _CHUNK)
         except BlockingIOError:  # a process that shares it has made it so
             wait([source], [], [])
-        except OSError as error:
-            reason = f"standard input cannot be read: {error.strerror}"
-            raise StopError(EXIT_STREAM, reason) from error
 
 
 def write_line(sink: int, line: bytes, wait: Wait = select.select) -> None:

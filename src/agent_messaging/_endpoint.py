@@ -71,7 +71,7 @@ class Endpoint:
         lease_seconds: seconds for which a run is this endpoint's without a renewal; three go into
             them. If the process dies, another endpoint over the same log, or the next process,
             ends its runs as ``interrupted`` that long afterwards.
-        clock: where the times on the wire come from.
+        clock: where the times on the wire come from; of runs by default the handler's.
         new_id: makes thread, run, message and connection ids.
 
     Raises:
@@ -101,15 +101,15 @@ class Endpoint:
         new_id: Callable[[], str] = new_id,
     ) -> None:
         if not callable(getattr(handler, "can_handle", None)):
-            raise ConfigurationError(
-                f"a handler is an AgentMessageHandler or a MessageRouter, not {handler!r}"
-            )
+            kinds = "an AgentMessageHandler or a MessageRouter"
+            raise ConfigurationError(f"a handler is {kinds}, not {handler!r}")
         self._has_own_log = log is None
         self._services = Services(
             log=MemoryEventLog() if log is None else log,
             dialect=dialect or NativeDialect(limits=limits),
             limits=limits,
             clock=clock or Clock(),
+            run_clock=clock,
             thread_policy=thread_policy,
             on_disconnect=on_disconnect,
             slow_consumers=slow_consumers,

@@ -12,7 +12,7 @@ from agent_messaging._events import CancelReason
 from agent_messaging._ids import made_id, new_id
 from agent_messaging._lifecycle import GoldenPathReport
 from agent_messaging._limits import DEFAULT_LIMITS, Limits
-from agent_messaging._log import log, raised_at
+from agent_messaging._log import is_heard, log, raised_at
 from agent_messaging._messages import AGENT_MESSAGES, Message, MessageType
 from agent_messaging._outbox import Outbox, OutboxPool, WebSocketLike, as_transport
 from agent_messaging._registry import AgentLike, is_coroutine_function, resolver
@@ -248,10 +248,11 @@ class AgentMessageHandler:
         request: str,
         encode: Encode[T],
         sink: Sink[T],
+        clock: Clock | None = None,
     ) -> tuple[Run, RunEmitter]:
         """The isolated run of a message, whose events go to ``sink`` as ``encode`` makes them."""
         self._statistics.started()
-        emitter = RunEmitter(encode, self._dialect, sink, self._statistics, self._clock)
+        emitter = RunEmitter(encode, self._dialect, sink, self._statistics, clock or self._clock)
         return Run(context, message, request, emitter), emitter
 
     async def conduct(
@@ -295,7 +296,7 @@ class AgentMessageHandler:
         level = logging.ERROR if outcome.is_fault else logging.INFO
         error = outcome.error
         outcome.error = None  # whose traceback holds the outcome
-        if _logger.isEnabledFor(level):
+        if is_heard(_logger, level):
             context = run.context
             fields: dict[str, object] = {
                 "user_id": context.user_id,
@@ -325,6 +326,7 @@ class AgentMessageHandler:
         except Exception as raised:  # noqa: BLE001 - a hook's failure is not the run's
             self._statistics.hook_failed()
             fields = {"error": type(raised).__name__, "raised_at": raised_at(raised)}
+            log(_logger, logging.DEBUG, "hook_error", fields, raised)
             log(_logger, logging.ERROR, "hook_failed", fields)
 
     # The names that the steps had in the former handlers; what they take is today's.

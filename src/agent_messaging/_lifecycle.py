@@ -236,7 +236,7 @@ class RunLifecycle:
             first_at_ms=MappingProxyType(
                 {kind: int((at - start) * 1000) for kind, at in self._first.items()}
             ),
-            duration_ms=int((self._last - start) * 1000) if self.seq else 0,
+            duration_ms=int((self._last - start) * 1000),
         )
 
     def _refuse(self, kind: MessageType, why: str) -> NoReturn:

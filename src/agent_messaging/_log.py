@@ -1,9 +1,23 @@
 """Log lines with a stable event name and fields, none of which can fail a message."""
 
 import logging
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from types import TracebackType
+from typing import Final, TypeAlias
 
-__all__ = ["log", "raised_at"]
+__all__ = ["Listener", "is_heard", "listener", "log", "raised_at"]
+
+#: Is told of a line: its level, its event, its fields, and the error whose traceback it has.
+Listener: TypeAlias = Callable[[int, str, Mapping[str, object], BaseException | None], None]
+
+#: Who is told beside the loggers, and whatever those let through, of what a test has led to.
+listener: Final[ContextVar[Listener | None]] = ContextVar("listener", default=None)
+
+
+def is_heard(logger: logging.Logger, level: int) -> bool:
+    """Whether anybody hears what is logged at this level."""
+    return logger.isEnabledFor(level) or listener.get() is not None
 
 
 def log(
@@ -14,6 +28,9 @@ def log(
     error: BaseException | None = None,
 ) -> None:
     """Log ``event`` with ``fields`` as text and as ``extra``; ``error`` adds its traceback."""
+    hear = listener.get()
+    if hear is not None:
+        hear(level, event, fields, error)
     if not logger.isEnabledFor(level):
         return
     try:

@@ -261,9 +261,9 @@ class Outbox:
     async def aclose(self, timeout: float) -> None:
         """Wait for what is left, at most ``timeout`` seconds; then end the writer."""
         deadline = self._loop.time() + timeout
-        cancelled = await self.settle(timeout)
+        cancelled: asyncio.CancelledError | None = None
+        # Again for what was posted while it waited.
         while cancelled is None and self._queue and self._loop.time() < deadline:
-            # What was posted while it waited.
             cancelled = await self.settle(deadline - self._loop.time())
         writer = self._writer
         if writer is not None:

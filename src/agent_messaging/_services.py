@@ -30,6 +30,8 @@ class Services:
     dialect: NativeDialect
     limits: Limits
     clock: Clock
+    #: Where the times of runs come from; None for the clocks of their handlers.
+    run_clock: Clock | None
     thread_policy: ThreadPolicy
     on_disconnect: OnDisconnect
     slow_consumers: SlowConsumers

@@ -95,6 +95,9 @@ _ILLEGAL: Final = (
     RecursionError,
 )
 
+#: How a tool ended that gave no result.
+_FAILED_TOOLS: Final = ("error", "interrupted")
+
 _ENVELOPE: Final = frozenset(
     {"type", "payload", "data", "user_id", "thread_id", "run_id", "seq", "timestamp"}
 )
@@ -351,9 +354,9 @@ class FormerWebSocket:
             case MessageType.TOOL_EXECUTING:
                 lacking = {"tool_name": _tool_name(payload), "arguments": None}
             case MessageType.TOOL_COMPLETED:
-                failed = bool(payload.get("error"))
+                failed = bool(payload.get("error")) or payload.get("status") in _FAILED_TOOLS
                 lacking = {"tool_name": _tool_name(payload), "status": "error" if failed else "ok"}
-                lacking |= {} if failed else {"result": None}
+                lacking |= {"error": _text(payload)} if failed else {"result": None}
             case MessageType.AGENT_COMPLETED:
                 lacking = {"result": None, "duration_ms": duration_ms}
             case MessageType.AGENT_FAILED:

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import Any, Final, TypeAlias
 
 from agent_messaging import AgentMessageHandler, MessageRouter, NativeDialect, Run
+from agent_messaging.testing import RecordingTransport
 from benchmarks import floor
 from benchmarks.conversation import (
     CHUNK,
@@ -137,16 +138,13 @@ async def check_frames() -> None:
 
 
 async def _frames(handle: Handle | FloorHandler) -> list[dict[str, Any]]:
-    frames: list[dict[str, Any]] = []
-
-    async def send(frame: str) -> None:
-        fields = json.loads(frame)
+    transport = RecordingTransport()
+    await handle(FRAME, transport)
+    frames: list[dict[str, Any]] = [json.loads(frame) for frame in transport.frames]
+    for fields in frames:
         if len(fields.pop("run_id")) != 32 or not isinstance(fields.pop("timestamp"), float):
-            raise RuntimeError(f"a frame without its id and time: {frame}")
+            raise RuntimeError(f"a frame without its id and time: {fields}")
         fields["payload"].pop("duration_ms", None)
-        frames.append(fields)
-
-    await handle(FRAME, send)
     return frames
 
 

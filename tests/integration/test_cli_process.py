@@ -480,7 +480,7 @@ def test_the_commands_of_the_reference_print_what_it_says(tmp_path: Path) -> Non
     for name, source in files:
         (tmp_path / name).write_text(source)
     blocks = re.findall(r"```console\n\$ (.*?)\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 8
+    assert len(blocks) == 10
     path = f"{SCRIPT.parent}{os.pathsep}{os.environ['PATH']}"
     for command, expected in blocks:
         ran = subprocess.run(
@@ -505,6 +505,7 @@ def test_the_commands_of_the_reference_print_what_it_says(tmp_path: Path) -> Non
             {"--run", "--user", "--thread", "--status", "--limit", "--format"},
             "exit code of `log`",
         ),
+        ("check", {"--partial", "--max", "--format"}, "exit code of `check`"),
     ],
 )
 def test_the_reference_has_every_option_and_every_exit_code(
@@ -512,7 +513,7 @@ def test_the_reference_has_every_option_and_every_exit_code(
 ) -> None:
     told = completed(*COMMAND, command, "--help").stdout.decode()
     page = REFERENCE.read_text(encoding="utf-8")
-    heading = {"run": "Run an agent", "log": "Look into a log"}[command]
+    heading = {"run": "Run an agent", "log": "Look into a log", "check": "Check a capture"}[command]
     part = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     assert set(re.findall(r"^  -?\w?,? ?(--\w+)", told, re.MULTILINE)) == options | {"--help"}
     assert set(re.findall(r"^\| `(--\w+)", part, re.MULTILINE)) == options | {"--help"}

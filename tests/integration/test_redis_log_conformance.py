@@ -6,7 +6,7 @@ from collections.abc import Generator
 import pytest
 
 from agent_messaging.eventlog.redis_streams import RedisStreamsEventLog
-from conformance import CASES, LogOnTrial
+from agent_messaging.testing.conformance import EVENT_LOG_CASES, LogOnTrial
 from integration.redis_server import RedisServer, client_of, running_server
 from support.redis_logs import redis_log_on_trial
 
@@ -23,7 +23,7 @@ def server(request: pytest.FixtureRequest) -> Generator[RedisServer]:
 
 
 @pytest.mark.parametrize(("protocol", "decodes"), [(2, False), (3, True)])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", EVENT_LOG_CASES)
 def test_the_log_in_redis_passes(
     server: RedisServer, name: str, protocol: int, decodes: bool
 ) -> None:
@@ -35,6 +35,6 @@ def test_the_log_in_redis_passes(
                 log = RedisStreamsEventLog(client, events_per_run=held_events or 10_000)
                 return redis_log_on_trial(log)
 
-            await CASES[name](make_log)
+            await EVENT_LOG_CASES[name](make_log)
 
     asyncio.run(main())

@@ -12,7 +12,13 @@ from redis.asyncio.cluster import RedisCluster
 
 from agent_messaging import Lease, LoggedEvent
 from agent_messaging.eventlog.redis_streams import RedisLogError, RedisStreamsEventLog
-from conformance.trial import LEASE_SECONDS, Trial, Wakes, event, story
+from agent_messaging.testing.conformance._event_logs.trial import (
+    LEASE_SECONDS,
+    Trial,
+    Wakes,
+    event,
+    story,
+)
 from integration.redis_server import PATIENCE, RedisServer, client_of, running_server
 from support.redis_logs import redis_log_on_trial
 

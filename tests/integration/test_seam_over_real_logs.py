@@ -13,7 +13,7 @@ import pytest
 
 from agent_messaging.eventlog.redis_streams import RedisClient, RedisStreamsEventLog
 from agent_messaging.eventlog.sqlite import SqliteEventLog
-from conformance import LogOnTrial
+from agent_messaging.testing.conformance import LogOnTrial
 from integration.redis_server import RedisServer, client_of, running_server
 from support.event_logs import HandClock
 from support.seam import explore

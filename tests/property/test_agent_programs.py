@@ -11,13 +11,22 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from agent_messaging import AgentError, Limits
+from agent_messaging.testing.strategies import (
+    AgentProgram,
+    Attempt,
+    Chunk,
+    Progress,
+    Sleep,
+    Step,
+    Thinking,
+    Tool,
+    agent_programs,
+)
 from support import chat, start_agent, user_message
 from support.acts import (
     PLACES,
-    Act,
     Block,
     CancelInner,
-    Catch,
     Close,
     EmitForbidden,
     Finally,
@@ -27,23 +36,19 @@ from support.acts import (
     Open,
     Pause,
     Place,
-    Program,
-    Progress,
     Raise,
-    Say,
-    Sleep,
     Swallow,
-    Tool,
+    Unawaited,
     Within,
 )
 from support.invariants import check
+from support.loop import TICK
 from support.programs import FORMS, Form, agent_of
-from support.stepping import TICK
 from support.trial import Setting, Trial, conduct
 from support.wires import Pace, Wire, at_once, in_scopes, taking_time, under_timeout, yielding
 
 #: How many programs are tried, and the least share of them that reaches each outcome.
-PROGRAMS: Final = 1000
+PROGRAMS: Final = 1100
 SHARE: Final = 0.05
 
 
@@ -59,41 +64,56 @@ ENCODABLE: Final = st.sampled_from(
 UNENCODABLE: Final = st.sampled_from(
     [float("nan"), float("-inf"), object(), {1, 2}, b"bytes", _cycle(), {("a", 1): 2}]
 )
-TEXT_KINDS: Final = st.sampled_from(["thinking", "chunk"])
-MOSTLY: Final = st.sampled_from([True, True, False])
+TEXTS: Final = st.sampled_from(["where to look", "", "a \u2028 \ud800 \N{BANANA}"])
 NUMBERS: Final = st.integers(1, 3)
 PLACED: Final = st.sampled_from(PLACES)
 
-SAYINGS: Final = st.builds(Say, kind=TEXT_KINDS, awaited=MOSTLY)
-WAITS: Final = st.one_of(st.builds(Pause, st.integers(1, 4)), st.builds(Sleep, st.integers(1, 6)))
+SAYINGS: Final[st.SearchStrategy[Thinking | Chunk]] = st.one_of(
+    st.builds(Thinking, TEXTS), st.builds(Chunk, TEXTS)
+)
 EXCEPTIONS: Final = ["exception", "words", "odd words", "group of words", "group"]
 #: What may be raised anywhere: SystemExit and KeyboardInterrupt in a task of its own end the loop.
 ANYWHERE: Final = [*EXCEPTIONS, "cancelled", "halt", "group of halts"]
 BASE_EXCEPTIONS: Final = ["halt", "group of halts", "exit", "interrupt"]
 
 
-def _mistakes() -> st.SearchStrategy[Act]:
+def _ticks(least: int, most: int) -> st.SearchStrategy[Step]:
+    return st.integers(least, most).map(lambda ticks: Sleep(ticks * TICK))
+
+
+def _progress(content: st.SearchStrategy[object]) -> st.SearchStrategy[Progress]:
+    return st.builds(Progress, st.just("step"), content)
+
+
+def _tool(
+    block: st.SearchStrategy[Block], result: st.SearchStrategy[object]
+) -> st.SearchStrategy[Step]:
+    return st.builds(Tool, st.just("search"), st.just({"q": 1}), block, result)
+
+
+def _mistakes() -> st.SearchStrategy[Step]:
     return st.one_of(
-        st.builds(Progress, UNENCODABLE, MOSTLY),
+        _progress(UNENCODABLE),
+        st.builds(Unawaited, _progress(UNENCODABLE)),
         st.builds(EmitForbidden, st.sampled_from(["start", "end", "stranger"])),
         st.builds(Close, NUMBERS, st.none()),
-        st.builds(Tool, st.just(()), UNENCODABLE),
+        _tool(st.just(()), UNENCODABLE),
     )
 
 
-def _blocks(acts: st.SearchStrategy[Act], longest: int = 3) -> st.SearchStrategy[Block]:
-    return st.lists(acts, max_size=longest).map(tuple)
+def _blocks(steps: st.SearchStrategy[Step], longest: int = 3) -> st.SearchStrategy[Block]:
+    return st.lists(steps, max_size=longest).map(tuple)
 
 
-def _caught(body: st.SearchStrategy[Act]) -> st.SearchStrategy[Act]:
-    return body.map(lambda act: Catch((act,)))
+def _caught(step: st.SearchStrategy[Step]) -> st.SearchStrategy[Step]:
+    return st.builds(Attempt, st.tuples(step))
 
 
-SIMPLE: Final[st.SearchStrategy[Act]] = st.one_of(
+SIMPLE: Final[st.SearchStrategy[Step]] = st.one_of(
     SAYINGS,
-    SAYINGS,
-    WAITS,
-    st.builds(Progress, ENCODABLE, MOSTLY),
+    st.builds(Unawaited, SAYINGS | _progress(ENCODABLE)),
+    st.one_of(st.builds(Pause, st.integers(1, 4)), _ticks(1, 6)),
+    _progress(ENCODABLE),
     _caught(st.builds(Open, NUMBERS)),
     _caught(st.builds(Close, NUMBERS, st.one_of(st.none(), st.just("It broke.")))),
     _caught(_mistakes()),
@@ -101,64 +121,64 @@ SIMPLE: Final[st.SearchStrategy[Act]] = st.one_of(
 )
 
 
-def _nested(acts: st.SearchStrategy[Act]) -> st.SearchStrategy[Act]:
-    blocks = _blocks(acts)
+def _nested(steps: st.SearchStrategy[Step]) -> st.SearchStrategy[Step]:
+    blocks = _blocks(steps)
     inner = st.builds(CancelInner, blocks, st.integers(0, 4))
     return st.one_of(
-        st.builds(Tool, blocks, ENCODABLE),
-        st.builds(Tool, blocks, ENCODABLE),
+        _tool(blocks, ENCODABLE),
+        _tool(blocks, ENCODABLE),
         st.builds(Group, st.lists(blocks, min_size=1, max_size=3).map(tuple), PLACED),
         st.builds(Finally, blocks, blocks),
         _caught(st.builds(Within, st.integers(1, 6), blocks)),
         st.builds(Swallow, _blocks(inner, 1)),
         st.builds(Swallow, blocks),
-        _caught(
-            st.builds(Finally, blocks, st.builds(Raise, st.sampled_from(EXCEPTIONS)).map(_one))
-        ),
+        _caught(st.builds(Finally, blocks, st.tuples(_raises(*EXCEPTIONS)))),
     )
 
 
-def _one(act: Act) -> Block:
-    return (act,)
-
-
-ACTS: Final = st.recursive(SIMPLE, _nested, max_leaves=8)
-
-
-def _raises(*errors: str) -> st.SearchStrategy[Act]:
+def _raises(*errors: str) -> st.SearchStrategy[Step]:
     return st.builds(Raise, st.sampled_from(errors))
 
 
-def _group(bodies: list[Block], last: Act, place: Place) -> Act:
+STEPS: Final = st.recursive(SIMPLE, _nested, max_leaves=8)
+
+
+def _group(bodies: list[Block], last: Step, place: Place) -> Step:
     return Group((*bodies, (last,)), place)
 
 
-#: The last act of a program; None lets it return.
-LAST: Final[st.SearchStrategy[Act | None]] = st.one_of(
+#: The last step of a program; None lets it return.
+LAST: Final[st.SearchStrategy[Step | None]] = st.one_of(
     st.none(),
-    st.builds(Sleep, st.integers(2, 8)),
+    _ticks(2, 8),
     _mistakes(),
     _raises(*EXCEPTIONS, *BASE_EXCEPTIONS),
-    st.builds(CancelInner, _blocks(ACTS), st.integers(0, 4)),
-    st.builds(Tool, _raises(*ANYWHERE).map(_one), ENCODABLE),
-    st.builds(_group, st.lists(_blocks(ACTS), max_size=2), _raises(*ANYWHERE), PLACED),
+    st.builds(CancelInner, _blocks(STEPS), st.integers(0, 4)),
+    _tool(st.tuples(_raises(*ANYWHERE)), ENCODABLE),
+    st.builds(_group, st.lists(_blocks(STEPS), max_size=2), _raises(*ANYWHERE), PLACED),
 )
+
+
+def _program(steps: Block, last: Step | None, result: object) -> AgentProgram:
+    return AgentProgram(steps if last is None else (*steps, last), result)
+
+
+def _programs(last: st.SearchStrategy[Step | None] = LAST) -> st.SearchStrategy[AgentProgram]:
+    return st.builds(
+        _program, _blocks(STEPS, 5), last, st.one_of(ENCODABLE, ENCODABLE, UNENCODABLE)
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
     """One program in its surroundings."""
 
-    program: Program
+    program: AgentProgram
     form: Form
     setting: Setting
     pace: Pace
     fails_at: int | None
     error: type[BaseException]
-
-
-def _program(acts: Block, last: Act | None, result: object) -> Program:
-    return Program(acts if last is None else (*acts, last), result)
 
 
 def _setting(
@@ -182,6 +202,8 @@ def _setting(
     )
 
 
+ANY_PROGRAM: Final = _programs()
+
 #: What does not happen, unless a stratum says otherwise.
 NOTHING: Final[st.SearchStrategy[None]] = st.none()
 NO_CANCELS: Final = st.just(list[int]())
@@ -189,7 +211,7 @@ NO_CANCELS: Final = st.just(list[int]())
 
 def _cases(
     *,
-    last: st.SearchStrategy[Act | None] = LAST,
+    programs: st.SearchStrategy[AgentProgram] = ANY_PROGRAM,
     cancel_after: st.SearchStrategy[list[int]] = NO_CANCELS,
     run_timeout: st.SearchStrategy[int | None] = NOTHING,
     fails_at: st.SearchStrategy[int | None] = NOTHING,
@@ -197,12 +219,7 @@ def _cases(
 ) -> st.SearchStrategy[Case]:
     return st.builds(
         Case,
-        program=st.builds(
-            _program,
-            acts=_blocks(ACTS, 5),
-            last=last,
-            result=st.one_of(ENCODABLE, ENCODABLE, UNENCODABLE),
-        ),
+        program=programs,
         form=st.sampled_from(FORMS),
         setting=st.builds(
             _setting,
@@ -223,7 +240,7 @@ def _cancels(earliest: int) -> st.SearchStrategy[list[int]]:
     return st.lists(st.integers(earliest, 15), min_size=1, max_size=3)
 
 
-LONG: Final = st.builds(Sleep, st.integers(4, 8))
+LONG: Final = _programs(_ticks(4, 8))
 SENDS: Final = st.sampled_from([1, 2, 3, 5])
 
 #: As many programs of each: what is random in all of them, and what is meant to happen.
@@ -234,16 +251,17 @@ STRATA: Final = {
         fails_at=st.one_of(st.none(), SENDS),
         before=st.sampled_from([None, None, None, "cancelled", "swallowed"]),
     ),
-    "returns": _cases(last=st.none()),
-    "raises": _cases(last=_raises(*EXCEPTIONS)),
-    "raises a BaseException": _cases(last=_raises(*BASE_EXCEPTIONS)),
+    "returns": _cases(programs=_programs(st.none())),
+    "raises": _cases(programs=_programs(_raises(*EXCEPTIONS))),
+    "raises a BaseException": _cases(programs=_programs(_raises(*BASE_EXCEPTIONS))),
     "cancels a task of its own": _cases(
-        last=st.builds(CancelInner, _blocks(ACTS), st.integers(0, 4))
+        programs=_programs(st.builds(CancelInner, _blocks(STEPS), st.integers(0, 4)))
     ),
-    "is cancelled": _cases(last=LONG, cancel_after=_cancels(1)),
-    "loses its transport": _cases(last=st.one_of(LONG, LAST), fails_at=SENDS),
-    "takes too long": _cases(last=LONG, run_timeout=st.sampled_from([1, 2, 3])),
+    "is cancelled": _cases(programs=LONG, cancel_after=_cancels(1)),
+    "loses its transport": _cases(programs=LONG, fails_at=SENDS),
+    "takes too long": _cases(programs=LONG, run_timeout=st.sampled_from([1, 2, 3])),
     "is left to itself": _cases(),
+    "behaves": _cases(programs=agent_programs(longest_sleep=0), fails_at=st.none() | SENDS),
 }
 
 

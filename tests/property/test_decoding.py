@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_messaging import Message, MessageType, NativeDialect, RemoteError
-from support.strategies import Kind, Sample, any_texts, messages, patient, samples
+from agent_messaging.testing.strategies import NearValidFrame, frames, near_valid_frames
+from support.strategies import any_messages, any_texts, patient
 
 DOCUMENTED = {"malformed_frame", "frame_too_large", "invalid_message"}
 
@@ -57,31 +58,40 @@ def check_documented(dialect: NativeDialect, error: RemoteError) -> None:
 
 
 @codecs
-def test_any_frame_decodes_or_is_refused_with_a_documented_code(codec: Codec) -> None:
+def test_a_frame_that_is_nearly_valid_decodes_or_is_refused_with_a_documented_code(
+    codec: Codec,
+) -> None:
     dialect = codec.dialect()
-    kinds: Counter[Kind] = Counter()
     codes: Counter[str] = Counter()
 
     @settings(patient, max_examples=250)
-    @given(samples())
-    def decode(sample: Sample) -> None:
-        kinds[sample.kind] += 1
-        error = refusal(dialect, sample.frame)
+    @given(near_valid_frames(user_id="user-1"))
+    def decode(near_valid: NearValidFrame) -> None:
+        error = refusal(dialect, near_valid.frame)
         codes["decoded" if error is None else error.code] += 1
         if error is not None:
             check_documented(dialect, error)
-            assert sample.kind is not Kind.VALID
-        if sample.code is not None:
-            assert error is not None
-            assert error.code == sample.code
-        if sample.base is not None:
-            assert refusal(dialect, sample.base) is None
-            assert sample.frame not in (sample.base, sample.base.encode())
+            assert near_valid.code in (None, error.code)
+        elif near_valid.fault == "a number that is too long":
+            # What a host's parser makes a float of is no long number any more.
+            assert codec.loads is not None
+        else:
+            assert near_valid.code not in {"malformed_frame", "frame_too_large"}
 
     decode()
-    assert kinds[Kind.MUTATED] * 3 >= kinds.total()
-    assert set(kinds) == set(Kind)
     assert set(codes) == {*DOCUMENTED, "decoded"}
+
+
+@codecs
+def test_every_valid_frame_decodes(codec: Codec) -> None:
+    dialect = codec.dialect()
+
+    @patient
+    @given(frames(user_id="user-1", agents=["travel"]))
+    def decode(frame: str | bytes) -> None:
+        assert refusal(dialect, frame) is None
+
+    decode()
 
 
 @codecs
@@ -99,7 +109,7 @@ def test_arbitrary_bytes_and_text_raise_nothing_else(codec: Codec) -> None:
 
 
 @patient
-@given(messages)
+@given(any_messages)
 def test_a_message_survives_its_dictionary(message: Message) -> None:
     assert Message.from_dict(message.to_dict()) == message
 
@@ -109,7 +119,7 @@ def test_a_valid_frame_decodes_to_the_message_that_it_was_made_of(codec: Codec) 
     dialect = codec.dialect()
 
     @patient
-    @given(messages)
+    @given(any_messages)
     def decode(message: Message) -> None:
         frame = json.dumps(message.to_dict())
         assert dialect.decode(frame) == message

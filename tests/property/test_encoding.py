@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from agent_messaging import MessageType, NativeDialect, PayloadError
 from agent_messaging.dialects.native import NativeRunEncoder
-from support.strategies import any_texts, ids, json_values, numbers, patient, payloads
+from agent_messaging.testing.strategies import ids, json_values
+from support.strategies import any_texts, patient, payloads
 
 #: Not only JSON: what an agent may hand in by mistake, at any depth.
 anything: st.SearchStrategy[object] = st.recursive(
     st.one_of(
-        json_values,
+        json_values(),
         any_texts,
         st.floats(),
         st.binary(),
@@ -92,9 +93,9 @@ def test_any_text_is_a_payload_of_one_text(text: str) -> None:
 @patient
 @given(
     kind=st.sampled_from(MessageType),
-    user_id=ids,
-    thread_id=ids,
-    run_id=ids,
+    user_id=ids(),
+    thread_id=ids(),
+    run_id=ids(),
     payload=payloads,
     seq=st.integers(1, 10**9),
     microseconds=st.integers(0, 4 * 10**15),
@@ -134,7 +135,11 @@ def test_the_frame_of_an_event_says_what_went_into_it(
 
 
 @patient
-@given(kind=st.sampled_from(MessageType), payload=payloads, timestamp=numbers)
+@given(
+    kind=st.sampled_from(MessageType),
+    payload=payloads,
+    timestamp=st.floats(allow_nan=False, allow_infinity=False),
+)
 def test_the_frame_of_a_control_event_is_json(
     kind: MessageType, payload: dict[str, object], timestamp: float
 ) -> None:

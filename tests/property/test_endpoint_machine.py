@@ -6,8 +6,8 @@ It tries the same examples each time. For a longer search, among others each tim
 """
 
 import asyncio
+import itertools
 import logging
-import random
 from collections import Counter
 from collections.abc import Coroutine
 from typing import Any, ClassVar, Final, TypeVar
@@ -24,12 +24,14 @@ from hypothesis.stateful import (
 )
 
 from agent_messaging import Limits, OnDisconnect, SlowConsumers, ThreadPolicy, grace
+from agent_messaging.testing import check_stream
 from support.endpoint_agents import Order
 from support.endpoint_clients import Memory, Pace
 from support.endpoint_model import Request
 from support.endpoint_witness import History
 from support.endpoint_world import Connection, Face, Leaving, LogKind, Setting, World
-from support.scheduling import TICK, seeded_loop
+from support.loop import TICK
+from support.scheduling import seeded_loop
 
 T = TypeVar("T")
 
@@ -127,8 +129,8 @@ class EndpointMachine(RuleBasedStateMachine):
             heartbeat=heartbeat,
             idle_timeout=idle_timeout,
         )
-        shuffling = random.Random(seed) if is_shuffled else None
-        self.runner = asyncio.Runner(loop_factory=lambda: seeded_loop(shuffling, eager=is_eager))
+        order = seed if is_shuffled else None
+        self.runner = asyncio.Runner(loop_factory=lambda: seeded_loop(order, eager=is_eager))
         self.run(self._begin(setting, first_orders))
 
     async def _begin(self, setting: Setting, first_orders: tuple[Order, ...]) -> None:
@@ -434,6 +436,10 @@ class EndpointMachine(RuleBasedStateMachine):
                 for memory in memories:
                     self.run(world.see_all(user, memory))
         self.run(world.leave())
+        for memory in itertools.chain(*self.memories.values()):
+            # All that one client got, connection after connection.
+            broken = check_stream(itertools.chain(*memory.frames), is_complete=False)
+            assert broken == (), broken
         for situations in (world.situations, world.model.situations):
             self.situations.update(situations)
         stats = world.endpoint.stats()

@@ -12,11 +12,13 @@ import pytest
 from agent_messaging import Run
 from agent_messaging._users import User
 from agent_messaging.eventlog.protocol import RunRecord
+from agent_messaging.testing import run_virtual
 from support.endpoints import TERMINAL, Connection, Site
 from support.endpoints import frame as client_frame
 from support.frames import Json
+from support.lines import own_records
 from support.logs import Act, TroubledLog, fails, hangs, loses, lost, takes
-from support.stepping import run_stepping, stepping_loop
+from support.loop import virtual_loop
 
 #: How a log takes its time; whether it is one that may be done at once.
 PACES: Final[dict[str, tuple[Act, bool]]] = {
@@ -36,7 +38,7 @@ def no_task_fails(caplog: pytest.LogCaptureFixture) -> Iterable[None]:
     caplog.set_level(logging.CRITICAL, logger="agent_messaging.handler")
     caplog.set_level(logging.ERROR, logger="agent_messaging.endpoint")
     yield
-    events = {record.getMessage().split(" ")[0] for record in caplog.records}
+    events = {record.getMessage().split(" ")[0] for record in own_records(caplog)}
     assert not events & {"task_failed", "task_left_behind", "handler_failed"}
 
 
@@ -137,13 +139,13 @@ def play(
         log.plan(method, *[acts.get(call, usual) for call in range(max(acts) + 1)])
 
     async def main() -> World:
-        loop = stepping_loop()
+        loop = virtual_loop()
         site = Site(agent, log=log, log_timeout=LOG_TIMEOUT, **options)
         if is_kept:
             site.log = log.inner
         async with site:
             first, second = await site.connect(), await site.connect()
-            begin = loop.steps
+            begin = loop.turns
             text = client_frame("chat", {"text": "go"}, message_id="m1", thread_id="t1")
             sending = asyncio.create_task(first.session.receive(text))
             world = World(site, log, first, second, sending)
@@ -154,9 +156,9 @@ def play(
                 if done is not None:
                     world.acts.append(asyncio.ensure_future(done))
 
-            loop.after(after, do)
+            loop.call_after_turns(after, do)
             await asyncio.sleep(LONG)
-            world.steps = loop.steps - begin
+            world.steps = loop.turns - begin
             await asyncio.sleep(LONG)
             assert sending.done()
             for act in world.acts:
@@ -167,7 +169,7 @@ def play(
         check(world, is_kept=is_kept)
         return world
 
-    return run_stepping(main())
+    return run_virtual(main())
 
 
 def check(world: World, *, is_kept: bool) -> None:

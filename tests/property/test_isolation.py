@@ -14,17 +14,16 @@ import pytest
 from agent_messaging import (
     AgentError,
     AgentMessageHandler,
-    Clock,
     MessageRouter,
     NativeDialect,
     Run,
 )
+from agent_messaging.testing import loop_clock, run_virtual
 from support import chat, decoded, recount, runs_of
 from support.frames import Json
 from support.invariants import check_decided, check_frames, check_prefix, same
-from support.loop import tasks_left
+from support.loop import BEGINNING, TICK, tasks_left, virtual_loop
 from support.recount import EPOCH, Counted, Decided
-from support.stepping import TICK, run_stepping, stepping_loop
 from support.wires import Wire
 
 USERS: Final = 20
@@ -119,7 +118,7 @@ class Crowd:
         text = json.dumps(payload)
         number = HOST.get()
         assert number is not None
-        self.clients[number].decided.append(Decided(text, stepping_loop().time()))
+        self.clients[number].decided.append(Decided(text, virtual_loop().time()))
         self._payloads.append(payload)
         return text
 
@@ -211,12 +210,10 @@ def _containers(value: object) -> Iterator[object]:
 
 async def interleave(crowd: Crowd, entry: Entry) -> Json:
     """All of the runs at once; the handler's statistics afterwards."""
-    loop = stepping_loop()
-    clock = Clock(wall=lambda: EPOCH + loop.time(), monotonic=loop.time)
     handler = AgentMessageHandler(
         crowd.agent,
         dialect=NativeDialect(dumps=crowd.dumps),
-        clock=clock,
+        clock=loop_clock(EPOCH),
         final_send_timeout=1024.0,
     )
     router = MessageRouter(handler)
@@ -241,10 +238,11 @@ async def interleave(crowd: Crowd, entry: Entry) -> Json:
 @pytest.mark.parametrize("entry", ["handler", "router", "router's frames"])
 def test_concurrent_runs_of_many_users_share_nothing(entry: Entry, seed: int) -> None:
     async def trial() -> tuple[Crowd, Json]:
+        await asyncio.sleep(BEGINNING)
         crowd = Crowd(seed)
         return crowd, await interleave(crowd, entry)
 
-    crowd, stats = run_stepping(trial())
+    crowd, stats = run_virtual(trial())
     for client in crowd.clients:
         client.decided = recount.in_order(client.decided)
     assert crowd.in_flight == RUNS

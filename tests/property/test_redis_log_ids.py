@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from agent_messaging import Lease, MemoryEventLog
 from agent_messaging.eventlog._redis_keys import Keys, decoded, encoded, member_of, parts_of
-from conformance.trial import Trial, event
-from support import run
+from agent_messaging.testing import run_virtual
+from agent_messaging.testing.conformance._event_logs.trial import Trial, event
 from support.event_logs import on_trial
 from support.redis_logs import fake_client, redis_trial
 
@@ -102,4 +102,4 @@ def test_a_log_takes_odd_ids_as_a_log_in_memory_does(names: list[str]) -> None:
         async with fake_client() as client:
             assert await told(redis_trial(client)) == await told(on_trial(MemoryEventLog()))
 
-    run(main())
+    run_virtual(main())

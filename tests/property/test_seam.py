@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from agent_messaging import MemoryEventLog
-from conformance import CASES, LogOnTrial, MakeLog
-from support import run
+from agent_messaging.testing import run_virtual
+from agent_messaging.testing.conformance import EVENT_LOG_CASES, LogOnTrial, MakeLog
 from support.broken_logs import ending, leasing, owning, racing, reading, separating, waking
 from support.broken_logs.base import BrokenLog, Settings
 from support.event_logs import HandClock, make_memory_log
@@ -43,13 +43,15 @@ def make_broken_log(broken: type[BrokenLog]) -> MakeLog:
 
 
 def test_who_follows_the_log_in_memory_sees_all_of_it(examples: int | None) -> None:
-    situations = explore(make_memory_log, run, examples=examples or 500, is_seeded=examples is None)
+    situations = explore(
+        make_memory_log, run_virtual, examples=examples or 500, is_seeded=examples is None
+    )
     see_enough(situations, EVERYWHERE)
 
 
 def test_who_follows_a_log_that_takes_its_time_sees_all_of_it(examples: int | None) -> None:
     situations = explore(
-        make_gradual_log, run, examples=examples or 500, is_seeded=examples is None
+        make_gradual_log, run_virtual, examples=examples or 500, is_seeded=examples is None
     )
     see_enough(situations, (*EVERYWHERE, *IN_TIME))
 
@@ -57,7 +59,7 @@ def test_who_follows_a_log_that_takes_its_time_sees_all_of_it(examples: int | No
 def test_who_follows_a_log_in_another_process_sees_all_of_it(examples: int | None) -> None:
     situations = explore(
         make_gradual_log,
-        run,
+        run_virtual,
         examples=examples or 500,
         another=another_gradual_log,
         is_seeded=examples is None,
@@ -68,7 +70,7 @@ def test_who_follows_a_log_in_another_process_sees_all_of_it(examples: int | Non
 def test_the_clients_of_an_endpoint_see_all_of_the_runs_of_others(examples: int | None) -> None:
     situations = explore(
         make_gradual_log,
-        run,
+        run_virtual,
         examples=examples or 400,
         another=another_gradual_log,
         over_sessions=True,
@@ -82,7 +84,7 @@ def test_the_clients_of_an_endpoint_see_all_of_a_log_that_is_done_at_once(
 ) -> None:
     situations = explore(
         make_memory_log,
-        run,
+        run_virtual,
         examples=examples or 400,
         over_sessions=True,
         is_seeded=examples is None,
@@ -149,20 +151,22 @@ named = pytest.mark.parametrize("broken", FOUND, ids=lambda broken: broken.__nam
 @named
 def test_what_is_wrong_with_a_log_is_found(broken: type[BrokenLog]) -> None:
     with pytest.raises(AssertionError, match=FOUND[broken]):
-        explore(make_broken_log(broken), run, examples=4000, is_shrunk=False)
+        explore(make_broken_log(broken), run_virtual, examples=4000, is_shrunk=False)
 
 
 @pytest.mark.parametrize("broken", FOUND_OVER_SESSIONS, ids=lambda broken: broken.__name__)
 def test_what_is_wrong_with_a_log_is_found_over_sessions(broken: type[BrokenLog]) -> None:
     with pytest.raises(AssertionError, match=FOUND_OVER_SESSIONS[broken]):
-        explore(make_broken_log(broken), run, examples=3000, over_sessions=True, is_shrunk=False)
+        explore(
+            make_broken_log(broken), run_virtual, examples=3000, over_sessions=True, is_shrunk=False
+        )
 
 
 def test_nothing_is_found_in_what_the_broken_logs_are_made_of() -> None:
-    explore(make_broken_log(BrokenLog), run, examples=200)
+    explore(make_broken_log(BrokenLog), run_virtual, examples=200)
 
 
 @pytest.mark.parametrize("broken", RACING, ids=lambda broken: broken.__name__)
 def test_some_of_that_no_conformance_case_finds(broken: type[BrokenLog]) -> None:
-    for case in CASES.values():
-        run(case(make_broken_log(broken)))
+    for case in EVENT_LOG_CASES.values():
+        run_virtual(case(make_broken_log(broken)))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from agent_messaging import Lease
 from agent_messaging.eventlog._sqlite_reader import SqliteLogReader
-from conformance.trial import event
+from agent_messaging.testing.conformance._event_logs.trial import event
 from support.sqlite_logs import opened
 from support.strategies import patient
 

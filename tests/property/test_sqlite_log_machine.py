@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 
 from agent_messaging import Lease, LeaseLost, LoggedEvent, MessageType
 from agent_messaging.eventlog.sqlite import SqliteEventLog
-from conformance.trial import Wakes
+from agent_messaging.testing.conformance._event_logs.trial import Wakes
 from support.naive_log import NaiveBounds, NaiveLog, NaiveRun
 from support.strategies import patient
 

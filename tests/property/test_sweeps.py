@@ -13,7 +13,7 @@ import pytest
 from agent_messaging import AgentMessageHandler, Limits, MessageRouter
 from support.acts import ERRORS, Halt
 from support.invariants import check
-from support.stepping import BEGINNING, TICK
+from support.loop import BEGINNING, TICK
 from support.trial import FINAL_SEND_TIMEOUT, Body, Setting, Trial, conduct
 from support.walks import careless, cleaning, hasty, short, stubborn, walk
 from support.wires import (

@@ -1,16 +1,13 @@
-"""What tests share: a loop on virtual time, transports, messages, and an independent recount."""
+"""What our tests share beside the kit: messages, frames, and what is left in a loop."""
 
 from support.frames import Json, decoded, runs_of
-from support.loop import run, tasks_left
+from support.loop import tasks_left
 from support.messages import chat, start_agent, user_message
-from support.transports import Recorder
 
 __all__ = [
     "Json",
-    "Recorder",
     "chat",
     "decoded",
-    "run",
     "runs_of",
     "start_agent",
     "tasks_left",

@@ -1,14 +1,27 @@
-"""Agent programs: what an agent may do, as data."""
+"""Steps of agents that do what an agent may, and what it must not."""
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from agent_messaging import AgentError
+from agent_messaging import (
+    AgentCompleted,
+    AgentError,
+    AgentStarted,
+    Run,
+)
+from agent_messaging.testing.strategies import Chunk, Parallel, Progress, Step, Thinking
+from support.loop import TICK
+from support.trial import watch_of
 
-Block: TypeAlias = "tuple[Act, ...]"
-TextKind: TypeAlias = Literal["thinking", "chunk"]
+Block: TypeAlias = tuple[Step, ...]
+
+
+async def perform(block: Block, run: Run) -> None:
+    for step in block:
+        await step(run)
 
 
 class Halt(BaseException):
@@ -16,19 +29,19 @@ class Halt(BaseException):
 
 
 @dataclass(frozen=True, slots=True)
-class Say:
-    """Emit a text, awaited or not."""
+class Unawaited:
+    """Emit what the step does, and do not await it."""
 
-    kind: TextKind
-    awaited: bool
+    step: Thinking | Chunk | Progress
 
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Emit an event of the host's own; not every ``data`` will encode."""
-
-    data: object
-    awaited: bool
+    async def __call__(self, run: Run) -> None:
+        match self.step:
+            case Thinking(text):
+                run.thinking(text)
+            case Chunk(text):
+                run.chunk(text)
+            case Progress(name, data):
+                run.progress(name, data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +50,9 @@ class Pause:
 
     steps: int
 
-
-@dataclass(frozen=True, slots=True)
-class Sleep:
-    """Take that many ticks."""
-
-    ticks: int
-
-
-@dataclass(frozen=True, slots=True)
-class Tool:
-    """Do the body within ``async with run.tool(...)``."""
-
-    body: Block
-    result: object
+    async def __call__(self, run: Run) -> None:
+        for _ in range(self.steps):
+            await asyncio.sleep(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,9 @@ class Open:
     """Emit tool_executing for a call of this number, opened already or not."""
 
     number: int
+
+    async def __call__(self, run: Run) -> None:
+        await run.tool_executing(f"open-{self.number}", f"tool {self.number}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,9 @@ class Close:
     number: int
     error: str | None
 
+    async def __call__(self, run: Run) -> None:
+        await run.tool_completed(f"open-{self.number}", error=self.error)
+
 
 @dataclass(frozen=True, slots=True)
 class EmitForbidden:
@@ -74,12 +82,15 @@ class EmitForbidden:
 
     what: Literal["start", "end", "stranger"]
 
+    async def __call__(self, run: Run) -> None:
+        await run.emit(_FORBIDDEN[self.what])  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
-@dataclass(frozen=True, slots=True)
-class Catch:
-    """Do the body, and catch every Exception that comes out of it."""
 
-    body: Block
+_FORBIDDEN: Final = {
+    "start": AgentStarted(message_id="m", agent="a"),
+    "end": AgentCompleted(result="mine"),
+    "stranger": {"type": "agent_thinking", "payload": {"text": "thinking"}},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +98,10 @@ class Swallow:
     """Do the body, and go on when it is cancelled."""
 
     body: Block
+
+    async def __call__(self, run: Run) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await perform(self.body, run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +111,12 @@ class Finally:
     body: Block
     cleanup: Block
 
+    async def __call__(self, run: Run) -> None:
+        try:
+            await perform(self.body, run)
+        finally:
+            await perform(self.cleanup, run)
+
 
 @dataclass(frozen=True, slots=True)
 class Within:
@@ -103,6 +124,10 @@ class Within:
 
     ticks: int
     body: Block
+
+    async def __call__(self, run: Run) -> None:
+        async with asyncio.timeout(self.ticks * TICK):
+            await perform(self.body, run)
 
 
 Place: TypeAlias = Literal["block", "context manager", "generator", "awaitable"]
@@ -116,6 +141,42 @@ class Group:
     bodies: tuple[Block, ...]
     place: Place
 
+    async def __call__(self, run: Run) -> None:
+        at_once = Parallel(self.bodies)
+        match self.place:
+            case "block":
+                await at_once(run)
+            case "context manager":
+                async with _task_group() as group:
+                    for body in self.bodies:
+                        group.create_task(perform(body, run))
+            case "generator":
+                async for _ in _yielding(at_once(run)):
+                    pass
+            case "awaitable":
+                await _Awaitable(at_once(run))
+
+
+@contextlib.asynccontextmanager
+async def _task_group() -> AsyncGenerator[asyncio.TaskGroup, None]:
+    async with asyncio.TaskGroup() as group:
+        yield group
+
+
+async def _yielding(awaited: Awaitable[None]) -> AsyncGenerator[None, None]:
+    await awaited
+    yield
+
+
+class _Awaitable:
+    """What is awaited as it would be without it, and is no coroutine."""
+
+    def __init__(self, awaited: Awaitable[None]) -> None:
+        self._awaited = awaited
+
+    def __await__(self) -> Generator[object, None, None]:
+        return self._awaited.__await__()
+
 
 @dataclass(frozen=True, slots=True)
 class Leave:
@@ -123,6 +184,15 @@ class Leave:
 
     emits: int
     ticks: int
+
+    async def __call__(self, run: Run) -> None:
+        watch_of(run).tasks.append(asyncio.create_task(self._linger(run)))
+
+    async def _linger(self, run: Run) -> None:
+        for _ in range(self.emits):
+            await asyncio.sleep(self.ticks * TICK)
+            with contextlib.suppress(Exception):
+                await Chunk("left behind")(run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +202,28 @@ class CancelInner:
     body: Block
     steps: int
 
+    async def __call__(self, run: Run) -> None:
+        task = asyncio.create_task(perform(self.body, run))
+        watch_of(run).tasks.append(task)
+        try:
+            for _ in range(self.steps):
+                await asyncio.sleep(0)
+        finally:
+            task.cancel()
+        await task
+        # It ended before, or did not mind; what awaits it then sees a cancellation all the same.
+        raise asyncio.CancelledError
+
 
 @dataclass(frozen=True, slots=True)
 class Raise:
     """Raise one of `ERRORS`, by its name."""
 
     error: str
+
+    async def __call__(self, run: Run) -> None:
+        error = ERRORS[self.error]()
+        raise error
 
 
 ERRORS: Final[dict[str, Callable[[], BaseException]]] = {
@@ -152,31 +238,3 @@ ERRORS: Final[dict[str, Callable[[], BaseException]]] = {
     "exit": lambda: SystemExit(3),
     "interrupt": KeyboardInterrupt,
 }
-
-
-Act: TypeAlias = (
-    Say
-    | Progress
-    | Pause
-    | Sleep
-    | Tool
-    | Open
-    | Close
-    | EmitForbidden
-    | Catch
-    | Swallow
-    | Finally
-    | Within
-    | Group
-    | Leave
-    | CancelInner
-    | Raise
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """What an agent does, and what it returns if it gets there."""
-
-    block: Block
-    result: object

@@ -1,26 +1,28 @@
-"""A user's connection to a handler, and a clock that tests move."""
+"""A user's connection to a handler."""
 
 import asyncio
 
-from agent_messaging import Clock, Message, MessageHandler
+from agent_messaging import Message, MessageHandler
+from agent_messaging.testing import RecordingTransport, run_virtual
 from support.frames import Json, decoded
-from support.loop import run
-from support.transports import Recorder
 
 
 class Client:
     """Sends messages to a handler on one connection, and reads what comes back."""
 
     def __init__(
-        self, handler: MessageHandler, transport: Recorder | None = None, user_id: str = "user-1"
+        self,
+        handler: MessageHandler,
+        transport: RecordingTransport | None = None,
+        user_id: str = "user-1",
     ) -> None:
         self.handler = handler
-        self.transport = transport or Recorder()
+        self.transport = transport or RecordingTransport()
         self.user_id = user_id
 
     def say(self, message: Message) -> bool:
         """What `handle_message` returns, on a loop of its own."""
-        return run(self.send(message))
+        return run_virtual(self.send(message))
 
     async def send(self, message: Message) -> bool:
         """What `handle_message` returns."""
@@ -49,23 +51,3 @@ class Client:
         (payload,) = self.payloads(kind)
         assert isinstance(payload, dict)
         return payload
-
-
-class ManualClock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self, wall: float = 1_700_000_000.0, monotonic: float = 50.0) -> None:
-        self._wall = wall
-        self._monotonic = monotonic
-        self.clock = Clock(wall=lambda: self._wall, monotonic=lambda: self._monotonic)
-
-    def move(self, seconds: float) -> None:
-        """Let this much time pass."""
-        self._wall += seconds
-        self._monotonic += seconds
-
-
-async def steps(count: int = 20) -> None:
-    """Let everything that is ready run."""
-    for _ in range(count):
-        await asyncio.sleep(0)

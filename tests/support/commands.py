@@ -95,6 +95,13 @@ def run_log(path: Path, *options: str, sink: IO[str] | None = None) -> Result:
     return call(["log", str(path), *options], sink=sink)
 
 
+def run_check(
+    path: Path | str, *options: str, given: bytes = b"", sink: IO[str] | None = None
+) -> Result:
+    """What ``agent-messaging check`` does with that file; the others as in `run_command`."""
+    return call(["check", str(path), *options], given=given, sink=sink)
+
+
 def call(
     argv: Sequence[str],
     *,

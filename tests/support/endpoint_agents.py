@@ -14,7 +14,7 @@ from agent_messaging import (
     TransportError,
 )
 from support.endpoint_witness import Witness
-from support.scheduling import TICK
+from support.loop import TICK
 
 #: ``say``: that many chunks, each awaited; ``blurt``: as many, none awaited. ``open`` and
 #: ``close`` a tool call. ``stray``: leave a task behind that says something so many ticks later.

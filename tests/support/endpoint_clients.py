@@ -7,10 +7,12 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
+from agent_messaging.testing import StreamChecker
 from support.endpoint_witness import History, Witness
 from support.frames import Json
+from support.loop import TICK
 from support.recount import TERMINAL
-from support.scheduling import TICK, Pauses
+from support.scheduling import Pauses
 
 _EVENT: Final = {"type", "payload", "user_id", "thread_id", "run_id", "seq", "timestamp"}
 _CONTROL: Final = {"type", "payload", "timestamp"}
@@ -65,9 +67,11 @@ class Memory:
     Attributes:
         seen: of each run, which events.
         lost: of each run, up to which event it was told that there are none to be had.
+        frames: those of each of its connections.
     """
 
     def __init__(self) -> None:
+        self.frames: list[list[str]] = []
         self.seen: dict[str, set[int]] = {}
         self.lost: dict[str, int] = {}
         self._reached: dict[str, int] = {}
@@ -128,6 +132,9 @@ class Screen:
         self._credits: Counter[str] = Counter()
         self._is_over = False
         self._perhaps = 0
+        self._checker = StreamChecker()
+        self._frames: list[str] = []
+        memory.frames.append(self._frames)
 
     def may_show(self, message_id: str | None) -> None:
         """A message was sent on this connection, or sent again; None for one without an id."""
@@ -144,6 +151,9 @@ class Screen:
             self._fault("a frame after the last words", text)
         if not text.isascii():
             self._fault("not ASCII", text)
+        self._frames.append(text)
+        for broken in self._checker.feed(text):
+            self._fault("the checker of streams says", broken)
         frame: Json = json.loads(text)
         self.newest_end = frame.get("run_id") if frame["type"] in TERMINAL else None
         if "run_id" in frame:

@@ -17,8 +17,9 @@ from agent_messaging import (
     TakenRun,
 )
 from support.frames import Json
+from support.loop import TICK
 from support.recount import TERMINAL
-from support.scheduling import TICK, Pauses
+from support.scheduling import Pauses
 
 T = TypeVar("T")
 

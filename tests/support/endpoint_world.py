@@ -11,7 +11,6 @@ from typing import Final, Literal, TypeAlias
 from agent_messaging import (
     ActiveRunInfo,
     AgentMessageHandler,
-    Clock,
     Endpoint,
     EventLogError,
     Grace,
@@ -26,6 +25,7 @@ from agent_messaging import (
     SlowConsumers,
     ThreadPolicy,
 )
+from agent_messaging.testing import counted_ids, loop_clock
 from support.endpoint_agents import Stage
 from support.endpoint_clients import Memory, Pace, Screen, Socket
 from support.endpoint_model import Model, Request, Seat
@@ -227,11 +227,10 @@ class World:
         self.absent: set[str] = set()
         self._background: list[asyncio.Task[None]] = []
         self._unwatched: dict[str, float] = {}
-        self._ids = 0
         self._requests: dict[int, tuple[Connection, Request]] = {}
         self._ended: Counter[str] = Counter()
         self._accepted = 0
-        clock = Clock(wall=lambda: EPOCH + self._now(), monotonic=self._now)
+        clock = loop_clock(EPOCH)
         self.endpoint: Final = Endpoint(
             AgentMessageHandler(self.stage.agent, clock=clock, on_run_finished=self._finished),
             log=self.witness,
@@ -248,15 +247,11 @@ class World:
             heartbeat=setting.heartbeat,
             drain_timeout=setting.drain_timeout,
             clock=clock,
-            new_id=self._new_id,
+            new_id=counted_ids(),
         )
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
-
-    def _new_id(self) -> str:
-        self._ids += 1
-        return f"id-{self._ids}"
 
     async def enter(self) -> None:
         """Enter the endpoint."""

@@ -8,7 +8,6 @@ from typing import Any, Final, Self
 
 from agent_messaging import (
     AgentMessageHandler,
-    Clock,
     Endpoint,
     MemoryEventLog,
     MessageHandler,
@@ -16,6 +15,7 @@ from agent_messaging import (
     RunFinished,
     Session,
 )
+from agent_messaging.testing import RecordingTransport, loop_clock
 from support.frames import Json, runs_of
 from support.loop import tasks_left
 
@@ -25,10 +25,6 @@ TERMINAL: Final = frozenset({"agent_completed", "agent_failed", "agent_cancelled
 def now() -> float:
     """The running loop's time, which is virtual."""
     return asyncio.get_running_loop().time()
-
-
-#: The times on the wire are the loop's.
-VIRTUAL: Final = Clock(wall=now, monotonic=now)
 
 
 async def settle() -> None:
@@ -74,89 +70,17 @@ async def _be_deaf(seconds: float) -> None:
             until = min(until, now() + seconds)
 
 
-class Socket:
-    """The host's socket of one client, which reads at the pace that a test sets.
-
-    Args:
-        yields: how often a send yields to the loop.
-        seconds: how long a send takes.
-        is_stalled: whether sends wait until the client reads on.
-
-    Attributes:
-        frames: what it accepted.
-        times: when.
-        closed: the reasons that its ``close`` was called with.
-        sends: how many sends began.
-        error: what each send raises, if anything, from the one that is ``fails_at`` on.
-        swallows: how many cancellations a stalled send takes no notice of.
-    """
-
-    def __init__(self, *, yields: int = 0, seconds: float = 0.0, is_stalled: bool = False) -> None:
-        self.frames: list[str] = []
-        self.times: list[float] = []
-        self.closed: list[str] = []
-        self.sends = 0
-        self.error: Exception | None = None
-        self.fails_at = 0
-        self.swallows = 0
-        self._yields = yields
-        self._seconds = seconds
-        self._reads = asyncio.Event()
-        self._is_sending = False
-        if not is_stalled:
-            self._reads.set()
-
-    def stall(self) -> None:
-        """Read nothing any more: each send waits."""
-        self._reads.clear()
-
-    def read_on(self) -> None:
-        """Read again."""
-        self._reads.set()
-
-    async def send(self, frame: str) -> None:
-        """What the endpoint sends with."""
-        assert not self._is_sending, "two sends at once on one connection"
-        self._is_sending = True
-        self.sends += 1
-        try:
-            for _ in range(self._yields):
-                await asyncio.sleep(0)
-            if self._seconds:
-                await asyncio.sleep(self._seconds)
-            while not self._reads.is_set():
-                await self._wait()
-            if self.error is not None and self.sends >= self.fails_at:
-                raise self.error
-        finally:
-            self._is_sending = False
-        self.frames.append(frame)
-        self.times.append(now())
-
-    async def _wait(self) -> None:
-        try:
-            await self._reads.wait()
-        except asyncio.CancelledError:
-            if not self.swallows:
-                raise
-            self.swallows -= 1
-
-    async def close(self, reason: str) -> None:
-        """What the endpoint closes with."""
-        self.closed.append(reason)
-
-
 class Connection:
     """One client on one connection.
 
     Attributes:
         site: where it is.
-        socket: its socket.
+        transport: its socket.
         session: the endpoint's side of it.
     """
 
-    def __init__(self, site: "Site", socket: Socket, session: Session) -> None:
-        self.socket = socket
+    def __init__(self, site: "Site", transport: RecordingTransport, session: Session) -> None:
+        self.transport = transport
         self.session = session
         self.site = site
         self._heard = 0
@@ -192,7 +116,7 @@ class Connection:
     @property
     def frames(self) -> list[Json]:
         """Every frame that its socket accepted."""
-        return [json.loads(frame) for frame in self.socket.frames]
+        return [json.loads(frame) for frame in self.transport.frames]
 
     def ended(self) -> str | None:
         """Why its session ended; None while it is open."""
@@ -201,7 +125,7 @@ class Connection:
     async def heard(self) -> str:
         """What came since the last time, in words, once all that can happen now has happened."""
         await settle()
-        begin, self._heard = self._heard, len(self.socket.frames)
+        begin, self._heard = self._heard, len(self.transport.frames)
         return ", ".join(self.site.words(frame) for frame in self.frames[begin:])
 
     async def close(self) -> None:
@@ -238,9 +162,9 @@ class Site:
         self._reports = handler is None
         if handler is None:
             handler = AgentMessageHandler(
-                agent, clock=VIRTUAL, on_run_finished=self.finished.append
+                agent, clock=loop_clock(), on_run_finished=self.finished.append
             )
-        settings: dict[str, Any] = {"log": self.log, "clock": VIRTUAL, "heartbeat": None}
+        settings: dict[str, Any] = {"log": self.log, "clock": loop_clock(), "heartbeat": None}
         self.endpoint = Endpoint(handler, **settings | options)
 
     async def __aenter__(self) -> Self:
@@ -258,10 +182,10 @@ class Site:
             await self._check()
 
     async def connect(self, user_id: str = "u1", **pace: Any) -> Connection:
-        """A new connection; ``pace`` is the socket's. Its greeting is heard already."""
-        socket = Socket(**pace)
-        session = await self.endpoint.open(user_id, socket.send, close=socket.close)
-        connection = Connection(self, socket, session)
+        """A new connection; ``pace`` is the transport's. Its greeting is heard already."""
+        transport = RecordingTransport(**pace)
+        session = await self.endpoint.open(user_id, transport, close=transport.close)
+        connection = Connection(self, transport, session)
         self.connections.append(connection)
         await asyncio.sleep(pace.get("seconds", 0.0))
         await connection.heard()
@@ -334,7 +258,7 @@ class Site:
                 kinds = [event.type for event in page.events]
                 assert [kind for kind in kinds if kind in TERMINAL] == kinds[-1:], kinds
         for connection in [] if self.may_have_gaps else self.connections:
-            for frames in runs_of(connection.socket.frames).values():
+            for frames in runs_of(connection.transport.frames).values():
                 check_order(frames)
 
 

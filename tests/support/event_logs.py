@@ -1,8 +1,8 @@
 """Event logs for tests: one in memory with a clock that is set by hand."""
 
 from agent_messaging import MemoryEventLog
-from conformance import LogOnTrial
-from conformance.trial import Trial
+from agent_messaging.testing.conformance import LogOnTrial
+from agent_messaging.testing.conformance._event_logs.trial import Trial
 
 __all__ = ["HandClock", "make_memory_log", "on_trial"]
 

@@ -33,13 +33,15 @@ class GradualLog:
     Args:
         inner: what keeps the events.
         seed: makes the turns.
+        seconds: of the loop's time that a call takes too, before it does its work.
 
     Attributes:
         inner: what keeps the events.
     """
 
-    def __init__(self, inner: MemoryEventLog, seed: int = 0) -> None:
+    def __init__(self, inner: MemoryEventLog, seed: int = 0, *, seconds: float = 0.0) -> None:
         self.inner: Final = inner
+        self._seconds = seconds
         self._randomness = random.Random(seed)
 
     async def _pass(self) -> None:
@@ -48,6 +50,8 @@ class GradualLog:
 
     async def _take_time(self, ask: Callable[[], Awaitable[T]]) -> T:
         await self._pass()
+        if self._seconds:
+            await asyncio.sleep(self._seconds)
         answer = await ask()
         await self._pass()
         return answer

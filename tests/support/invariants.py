@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from agent_messaging import AgentError, LifecycleError, TransportError
+from agent_messaging.testing import check_stream
 from support import recount
 from support.frames import Json, decoded
+from support.loop import BEGINNING
 from support.recount import EPOCH, Counted, Decided
-from support.stepping import BEGINNING
 from support.trial import AgentEnd, Trial
 
 _ENVELOPE = {"type", "payload", "user_id", "thread_id", "run_id", "seq", "timestamp"}
@@ -47,6 +48,8 @@ def check(trial: Trial) -> None:
     check_answer(trial)
     if trial.watch.end is not None:
         check_ending(trial)
+    broken = check_stream(trial.wire.frames, is_complete=trial.wire.failed_step is None)
+    see(not broken, f"the checker of streams says: {broken}")
     see(trial.tasks == 0, f"{trial.tasks} tasks of the library are left")
     # What is no Exception goes on to the loop from wherever it is raised, as asyncio has it.
     if issubclass(trial.wire.error, Exception):

@@ -1,53 +1,26 @@
-"""An event loop on virtual time: sleeping costs nothing, and hanging is an error."""
+"""The running loop: one in virtual time, and the tasks that are left in it."""
 
 import asyncio
-import selectors
-from collections.abc import Coroutine
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-T = TypeVar("T")
+from agent_messaging.testing import VirtualTimeLoop
 
-#: Seconds of virtual time in which every test ends. An endpoint over a log that others may use
-#: looks after its leases for ever, and with it no loop ever comes to a standstill.
-LIFETIME: Final = 1e7
+#: A short while of virtual time, in seconds; sums of it are exact as floats.
+TICK: Final = 1 / 64
 
-#: Those that see to it.
+#: What the loop's clock shows where a trial begins: no zero, for which a lacking start could be
+#: taken.
+BEGINNING: Final = 1024.0
+
+#: The tasks that look after an endpoint's leases, as long as it is open.
 UPKEEP: Final = tuple(f"agent_messaging {task}" for task in ("leases", "recovery", "watchers"))
 
 
-class _Selector(selectors.DefaultSelector):
-    """Polls what is ready now, and lets the loop's clock jump instead of waiting."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(0)
-        if not ready:
-            if timeout is None:
-                raise AssertionError("deadlock: every task waits, and no timer is set")
-            self.now += max(timeout, 0.0)
-            if self.now > LIFETIME:
-                raise AssertionError("it hangs: nothing happens any more but what recurs")
-        return ready
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """A selector loop whose `time` moves only when everything waits."""
-
-    def __init__(self) -> None:
-        self._virtual = _Selector()
-        super().__init__(self._virtual)
-
-    def time(self) -> float:
-        return self._virtual.now
-
-
-def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """What the coroutine returns, run to its end on a loop of its own in virtual time."""
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(coroutine)
+def virtual_loop() -> VirtualTimeLoop:
+    """The running loop, which is one in virtual time."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+    return loop
 
 
 def tasks_left() -> list[asyncio.Task[Any]]:
@@ -57,3 +30,9 @@ def tasks_left() -> list[asyncio.Task[Any]]:
         for task in asyncio.all_tasks()
         if task is not asyncio.current_task() and task.get_name() not in UPKEEP
     ]
+
+
+async def steps(count: int = 20) -> None:
+    """Let everything that is ready run."""
+    for _ in range(count):
+        await asyncio.sleep(0)

@@ -1,7 +1,5 @@
 """Posting frames to an outbox without a handler."""
 
-import asyncio
-
 from agent_messaging import Limits, MessageType, WebSocketLike
 from agent_messaging._outbox import Outbox, as_transport
 
@@ -22,26 +20,3 @@ class Receipts:
     def __call__(self, kind: MessageType, accepted: bool) -> None:
         assert kind is CHUNK
         self.all.append(accepted)
-
-
-class Gate:
-    """A transport that holds each frame until it is opened for it."""
-
-    def __init__(self) -> None:
-        self.frames: list[str] = []
-        self._opened = asyncio.Semaphore(0)
-
-    async def __call__(self, frame: str) -> None:
-        await self._opened.acquire()
-        self.frames.append(frame)
-
-    def open(self, frames: int = 1) -> None:
-        """Let so many frames through."""
-        for _ in range(frames):
-            self._opened.release()
-
-
-async def steps(count: int = 10) -> None:
-    """Let the other tasks take so many steps."""
-    for _ in range(count):
-        await asyncio.sleep(0)

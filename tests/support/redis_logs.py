@@ -11,8 +11,8 @@ from agent_messaging.eventlog.redis_streams import (
     RedisPipeline,
     RedisStreamsEventLog,
 )
-from conformance import LogOnTrial
-from conformance.trial import Trial
+from agent_messaging.testing.conformance import LogOnTrial
+from agent_messaging.testing.conformance._event_logs.trial import Trial
 
 __all__ = ["FaultyClient", "fake_client", "keys_in", "redis_log_on_trial", "redis_trial"]
 

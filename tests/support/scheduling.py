@@ -1,75 +1,11 @@
-"""Seeded scheduling: a loop on virtual time in which ready tasks go on in any order, and pauses."""
+"""Scheduling as a seed has it: pauses, and tasks that begin at once."""
 
 import asyncio
 import random
-import selectors
-from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import Any, Final, TypeVar, cast
+from typing import Any
 
-from support.loop import LIFETIME
-
-T = TypeVar("T")
-
-#: A short while of virtual time, in seconds; sums of it are exact as floats.
-TICK: Final = 1 / 64
-
-
-class _Selector(selectors.DefaultSelector):
-    """Lets the loop shuffle what is ready, and its clock jump instead of waiting."""
-
-    def __init__(self, before_step: Callable[[], None]) -> None:
-        super().__init__()
-        self.now = 0.0
-        self._before_step = before_step
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        self._before_step()
-        ready = super().select(0)
-        if not ready:
-            if timeout is None:
-                raise AssertionError("deadlock: every task waits, and no timer is set")
-            self.now += max(timeout, 0.0)
-            if self.now > LIFETIME:
-                raise AssertionError("it hangs: nothing happens any more but what recurs")
-        return ready
-
-
-class SeededLoop(asyncio.SelectorEventLoop):
-    """A selector loop on virtual time whose ready tasks go on in a random order.
-
-    Callbacks keep their order, which `call_soon` promises. Tasks that become ready in one
-    iteration have none to rely on: one more await in any of them, and it is another.
-
-    Args:
-        randomness: where the order comes from; None for the usual one.
-    """
-
-    def __init__(self, randomness: random.Random | None) -> None:
-        self._randomness = randomness
-        self._virtual = _Selector(self._shuffle)
-        super().__init__(self._virtual)
-        self._handles = cast("deque[asyncio.Handle]", cast("Any", self)._ready)
-
-    def time(self) -> float:
-        return self._virtual.now
-
-    def _shuffle(self) -> None:
-        handles = self._handles
-        if self._randomness is None or len(handles) < 2:
-            return
-        steps = [at for at, handle in enumerate(handles) if _is_step(handle)]
-        if len(steps) > 1:
-            shuffled = [handles[at] for at in steps]
-            self._randomness.shuffle(shuffled)
-            for at, handle in zip(steps, shuffled, strict=True):
-                handles[at] = handle
-
-
-def _is_step(handle: asyncio.Handle) -> bool:
-    """Whether it makes a task go on."""
-    owner = getattr(cast("Any", handle)._callback, "__self__", None)
-    return isinstance(owner, asyncio.Task)
+from agent_messaging.testing import VirtualTimeLoop
+from support.loop import TICK
 
 
 class Pauses:
@@ -101,20 +37,9 @@ class Pauses:
             await asyncio.sleep(0)
 
 
-def run_seeded(
-    randomness: random.Random | None,
-    coroutine: Coroutine[Any, Any, T],
-    *,
-    eager: bool = False,
-) -> T:
-    """What the coroutine returns, run to its end on a `SeededLoop` of its own."""
-    with asyncio.Runner(loop_factory=lambda: seeded_loop(randomness, eager=eager)) as runner:
-        return runner.run(coroutine)
-
-
-def seeded_loop(randomness: random.Random | None, *, eager: bool = False) -> SeededLoop:
+def seeded_loop(seed: int | None, *, eager: bool = False) -> VirtualTimeLoop:
     """A new loop; ``eager`` where Python has eager tasks, which is since 3.12."""
-    loop = SeededLoop(randomness)
+    loop = VirtualTimeLoop(seed)
     factory: Any = getattr(asyncio, "eager_task_factory", None)
     if eager and factory is not None:
         loop.set_task_factory(factory)

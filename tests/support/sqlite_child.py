@@ -11,7 +11,7 @@ from typing import Final
 
 from agent_messaging import Lease, LeaseLost
 from agent_messaging.eventlog.sqlite import SqliteEventLog
-from conformance.trial import event, story
+from agent_messaging.testing.conformance._event_logs.trial import event, story
 
 #: How far ahead the clock of a process is that takes over what has expired.
 _AHEAD: Final = 10_000.0

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from agent_messaging.eventlog.sqlite import SqliteEventLog
-from conformance.trial import PATIENCE, LogOnTrial, Trial
+from agent_messaging.testing.conformance import LogOnTrial
+from agent_messaging.testing.conformance._event_logs.trial import Trial
+from agent_messaging.testing.conformance._expect import PATIENCE
 from support.event_logs import HandClock
 
 __all__ = ["GateClock", "opened", "until_gone"]

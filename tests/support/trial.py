@@ -5,14 +5,14 @@ import json
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import anyio
 
 from agent_messaging import (
+    AgentEvent,
     AgentLike,
     AgentMessageHandler,
-    Clock,
     LifecycleError,
     Limits,
     Message,
@@ -20,12 +20,13 @@ from agent_messaging import (
     NativeDialect,
     Run,
     RunFinished,
+    ToolCall,
 )
+from agent_messaging.testing import loop_clock, run_virtual
 from support import recount
-from support.loop import tasks_left
+from support.loop import BEGINNING, tasks_left, virtual_loop
 from support.messages import chat
 from support.recount import EPOCH, Decided
-from support.stepping import run_stepping, stepping_loop
 from support.wires import Wire
 
 #: An agent as a coroutine function, before it is given the form that a handler takes.
@@ -74,7 +75,7 @@ class Watch:
 
     def dumps(self, payload: object) -> str:
         """Encode as the default does, and note it."""
-        at = stepping_loop().time()
+        at = virtual_loop().time()
         text = json.dumps(payload, allow_nan=False, separators=(",", ":"))
         self.decided.append(Decided(text, at))
         return text
@@ -86,7 +87,7 @@ class Watch:
     @contextmanager
     def emitting(self) -> Generator[None]:
         """Around a call that emits: it does what it says, or nothing."""
-        run, step = self.run, stepping_loop().steps
+        run, step = self.run, virtual_loop().turns
         assert run is not None
         before, mark = dict(run.report.decided), len(self.decided)
         refusal: type[BaseException] | None = None
@@ -102,11 +103,15 @@ class Watch:
         finally:
             self.emits.append(Emit(step, refusal))
 
+    def over(self, run: Run) -> Run:
+        """The run, with its emits watched."""
+        return cast("Run", _WatchedRun(run, self))
+
     def ended(self, result: object = None, escaped: BaseException | None = None) -> None:
         """Note how the agent's own code ended."""
-        loop = stepping_loop()
+        loop = virtual_loop()
         refusals = frozenset(emit.refusal for emit in self.emits)
-        self.end = AgentEnd(loop.steps, loop.time(), refusals, result, escaped)
+        self.end = AgentEnd(loop.turns, loop.time(), refusals, result, escaped)
 
     def watching(self, body: Body) -> Callable[[Run], Awaitable[object]]:
         """The agent, with its end noted."""
@@ -122,6 +127,54 @@ class Watch:
             return result
 
         return agent
+
+
+class _WatchedRun:
+    """What the steps of a program hold of their run, each emit of it watched.
+
+    Texts begin with the word that tells their kind.
+    """
+
+    def __init__(self, run: Run, watch: Watch) -> None:
+        self._run = run
+        self.watch = watch
+
+    def thinking(self, text: str) -> Awaitable[None]:
+        with self.watch.emitting():
+            return self._run.thinking(f"thinking {text}")
+
+    def chunk(self, text: str) -> Awaitable[None]:
+        with self.watch.emitting():
+            return self._run.chunk(f"chunk {text}")
+
+    def progress(self, name: str, data: object = None) -> Awaitable[None]:
+        with self.watch.emitting():
+            return self._run.progress(name, data)
+
+    def emit(self, event: AgentEvent) -> Awaitable[None]:
+        with self.watch.emitting():
+            return self._run.emit(event)
+
+    def tool(self, name: str, arguments: object = None) -> ToolCall:
+        call = self._run.tool(name, arguments)
+        return ToolCall(cast("Run", self), call.tool_call_id, name, arguments)
+
+    def tool_executing(
+        self, tool_call_id: str, tool_name: str, arguments: object = None
+    ) -> Awaitable[None]:
+        with self.watch.emitting():
+            return self._run.tool_executing(tool_call_id, tool_name, arguments)
+
+    def tool_completed(
+        self, tool_call_id: str, result: object = None, *, error: str | None = None
+    ) -> Awaitable[None]:
+        with self.watch.emitting():
+            return self._run.tool_completed(tool_call_id, result, error=error)
+
+
+def watch_of(run: Run) -> Watch:
+    """The watch over a run, in a step of a program."""
+    return cast("_WatchedRun", run).watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,13 +262,14 @@ def conduct(
         wire: the transport.
         setting: what is around it.
     """
-    return run_stepping(_conduct(agent, wire, setting or Setting()))
+    return run_virtual(_conduct(agent, wire, setting or Setting()))
 
 
 async def _conduct(agent: Callable[[Watch], AgentLike], wire: Wire, setting: Setting) -> Trial:
-    loop = stepping_loop()
+    await asyncio.sleep(BEGINNING)
+    loop = virtual_loop()
     watch = Watch()
-    clock = Clock(wall=lambda: EPOCH + loop.time(), monotonic=loop.time)
+    clock = loop_clock(EPOCH)
     finishes: list[Finish] = []
     frames = wire.frames
     handler = AgentMessageHandler(
@@ -236,18 +290,18 @@ async def _conduct(agent: Callable[[Watch], AgentLike], wire: Wire, setting: Set
     errors = trial.loop_errors
     loop.set_exception_handler(lambda _, told: errors.append(str(told)))
     host = loop.create_task(_host(trial))
-    trial.start = loop.steps
+    trial.start = loop.turns
 
     def cancel() -> None:
         if not host.done():
-            trial.cancels.append(loop.steps)
+            trial.cancels.append(loop.turns)
             if trial.scope is None:
                 host.cancel()
             else:
                 trial.scope.cancel()
 
     for step in setting.cancel_after:
-        loop.after(step, cancel)
+        loop.call_after_turns(step, cancel)
     await asyncio.wait([host])
     watch.close()
     if not trial.called:
@@ -263,7 +317,7 @@ async def _conduct(agent: Callable[[Watch], AgentLike], wire: Wire, setting: Set
 
 
 async def _host(trial: Trial) -> None:
-    loop = stepping_loop()
+    loop = virtual_loop()
     task = asyncio.current_task()
     assert task is not None
     setting = trial.setting
@@ -272,7 +326,7 @@ async def _host(trial: Trial) -> None:
         with suppress(asyncio.CancelledError):
             await asyncio.sleep(0)
     if setting.cancelled_before:
-        trial.cancels.append(loop.steps)
+        trial.cancels.append(loop.turns)
         task.cancel()
     trial.called = True
     began = loop.time()
@@ -284,6 +338,6 @@ async def _host(trial: Trial) -> None:
             trial.raised = raised
             if setting.in_scope and isinstance(raised, asyncio.CancelledError):
                 raise
-    trial.steps = loop.steps - trial.start
+    trial.steps = loop.turns - trial.start
     trial.seconds = loop.time() - began
     trial.accepted = len(trial.wire.frames)

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 from agent_messaging import Run, TransportError
-from support.stepping import TICK
+from support.loop import TICK
 
 #: What a walk does between its own steps.
 Step: TypeAlias = Callable[[], Awaitable[None]]

@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 import anyio
 import anyio.lowlevel
 
-from support.stepping import TICK, stepping_loop
+from support.loop import TICK, virtual_loop
 
 #: What a transport does before it accepts a frame.
 Pace: TypeAlias = Callable[[], Awaitable[None]]
@@ -124,13 +124,13 @@ class Wire:
                 await asyncio.get_running_loop().create_future()
         except asyncio.CancelledError:
             self.cut += 1
-            self.failed_step = stepping_loop().steps
+            self.failed_step = virtual_loop().turns
             raise
         finally:
             self._under_way = False
             if id(asyncio.current_task()) != task:
                 self.faults.append("a send that ended in another task")
         if self._fails_at is not None and number >= self._fails_at:
-            self.failed_step = stepping_loop().steps
+            self.failed_step = virtual_loop().turns
             raise self.error(f"send {number} failed")
         self.frames.append(frame)

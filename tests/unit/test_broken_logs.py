@@ -3,8 +3,14 @@
 import pytest
 
 from agent_messaging import EventLog
-from conformance import CASES, Case, LogOnTrial
-from support import run
+from agent_messaging.testing import run_virtual
+from agent_messaging.testing.conformance import (
+    EVENT_LOG_CASES,
+    Case,
+    ConformanceError,
+    LogOnTrial,
+    MakeLog,
+)
 from support.broken_logs import ending, leasing, owning, reading, separating, waking
 from support.broken_logs.base import BrokenLog, Settings
 from support.event_logs import HandClock
@@ -30,6 +36,7 @@ FAILS: dict[type[BrokenLog], str] = {
     owning.SaysThatANewRunIsRunning: "a_claim_makes_its_run",
     owning.TakesTheLaterDigest: "a_later_claim_of_a_message_gets_the_first_run",
     owning.LetsTheLoserAppend: "a_claim_that_lost_appends_nothing",
+    owning.SwallowsWhatTheLoserAppends: "a_claim_that_lost_appends_nothing",
     owning.ClaimsTwice: "of_many_claims_at_once_one_makes_its_run_and_all_get_that",
     owning.AnswersARetryAsTheFirstTime: "the_same_claim_again_wins_again",
     owning.FindsClaimsUnderWayForEver: "a_claim_is_found_after_its_run_has_ended",
@@ -45,6 +52,9 @@ FAILS: dict[type[BrokenLog], str] = {
         "an_event_that_is_not_the_last_is_refused_when_it_comes_again"
     ),
     owning.RefusesARetry: "the_very_same_events_again_are_no_error_and_are_not_appended",
+    owning.TakesOnlyTheLastBatchForARetry: (
+        "the_very_same_events_again_are_no_error_and_are_not_appended"
+    ),
     owning.AppendsUpToWhatItRefuses: "a_batch_that_is_refused_leaves_nothing",
     owning.ShutsOutWhomItRefusedTwice: "the_owner_goes_on_after_a_refusal",
     waking.ForgetsAWakeUp: "every_append_wakes_who_follows",
@@ -53,6 +63,8 @@ FAILS: dict[type[BrokenLog], str] = {
     waking.KeepsFollowersForEver: "nobody_is_woken_who_follows_no_more",
     waking.WakesWhoHasJustLeft: "who_stops_following_while_others_are_woken_is_not_woken",
     waking.SaysNothingOfForgottenRuns: "a_run_that_is_forgotten_wakes_with_zero",
+    waking.WakesInAThreadWhenARunIsForgotten: "a_run_that_is_forgotten_wakes_with_zero",
+    waking.WakesReadersInAThread: "who_follows_and_then_reads_misses_nothing",
     waking.StumblesOverFollowersOfNothing: "a_run_that_is_unknown_may_be_followed",
     waking.WakesFromTheNextTurnOn: "who_follows_and_then_reads_misses_nothing",
     reading.EvictsDishonestly: "the_first_event_that_is_held_is_told",
@@ -63,6 +75,7 @@ FAILS: dict[type[BrokenLog], str] = {
     reading.ForgetsToComparePastAnEviction: "a_run_whose_events_are_evicted_goes_on",
     waking.StopsWhatHasNotStartedAlone: "a_stop_is_told_to_the_owner_of_the_run",
     waking.TellsOfStopsAlone: "a_notice_is_told_as_it_was_given",
+    waking.TellsOfWatchersInAThread: "a_notice_is_told_as_it_was_given",
     waking.TellsEveryOwner: "a_stop_is_not_told_to_another_owner",
     waking.DeniesRunsWithNobodyToTell: "a_run_with_nobody_to_tell_may_be_stopped",
     waking.AdmitsAnotherUsersRun: "an_unknown_run_and_another_users_run_look_alike_to_a_stop",
@@ -84,6 +97,9 @@ FAILS: dict[type[BrokenLog], str] = {
     leasing.TakesWhatHasEnded: "a_run_that_has_ended_is_not_taken",
     leasing.GivesARunBackToWhoClaimsItAgain: "the_same_claim_again_leaves_a_run_to_who_took_it",
     separating.FindsRunsByTheirIdAlone: "the_same_run_id_under_two_users_is_two_runs",
+    separating.WakesForAnyUsersRun: (
+        "the_same_run_id_under_two_users_wakes_the_followers_of_the_one_alone"
+    ),
     separating.FindsClaimsByTheirMessageAlone: "the_same_message_id_of_two_users_is_two_claims",
     separating.FindsThreadsByTheirIdAlone: "the_same_thread_id_of_two_users_is_two_threads",
     separating.LeaksAnotherUsersRun: "another_users_run_is_unknown",
@@ -101,6 +117,7 @@ FAILS: dict[type[BrokenLog], str] = {
     ending.AppendsByHalves: "an_append_that_is_cancelled_was_made_wholly_or_not",
     ending.ReadsBehindALock: "a_question_that_is_cancelled_leaves_the_log_usable",
     ending.RenewsBehindALock: "a_renewal_that_is_cancelled_was_made_or_not",
+    ending.RenewsThoughItIsCancelled: "a_renewal_that_is_cancelled_was_made_or_not",
     ending.LosesWhatItWasToHandOver: "runs_whose_taking_is_cancelled_can_be_taken",
     ending.StopsBehindALock: "a_stop_whose_request_is_cancelled_can_be_requested",
     ending.ForgetsByHalves: "a_user_is_forgotten_wholly_or_not_when_that_is_cancelled",
@@ -111,16 +128,19 @@ FAILS: dict[type[BrokenLog], str] = {
 }
 
 
-def passes(case: Case, broken: type[BrokenLog]) -> bool:
-    """Whether a broken log passes a case."""
-
+def made_of(broken: type[BrokenLog]) -> MakeLog:
     async def make_log(*, held_events: int | None = None) -> LogOnTrial:
         clock = HandClock()
         log: EventLog = broken(Settings(held_events or 20_000, clock.read))
         return LogOnTrial(log, clock.advance)
 
+    return make_log
+
+
+def passes(case: Case[MakeLog], broken: type[BrokenLog]) -> bool:
+    """Whether a broken log passes a case."""
     try:
-        run(case(make_log))
+        run_virtual(case(made_of(broken)))
     except Exception:  # noqa: BLE001 - whatever a case or a broken log raises
         return False
     return True
@@ -128,12 +148,30 @@ def passes(case: Case, broken: type[BrokenLog]) -> bool:
 
 @pytest.mark.parametrize("broken", FAILS, ids=lambda broken: broken.__name__)
 def test_a_broken_log_fails_its_case_and_no_other(broken: type[BrokenLog]) -> None:
-    assert [name for name, case in CASES.items() if not passes(case, broken)] == [FAILS[broken]]
+    assert [name for name, case in EVENT_LOG_CASES.items() if not passes(case, broken)] == [
+        FAILS[broken]
+    ]
 
 
 def test_what_the_broken_logs_are_made_of_fails_no_case() -> None:
-    assert [name for name, case in CASES.items() if not passes(case, BrokenLog)] == []
+    assert [name for name, case in EVENT_LOG_CASES.items() if not passes(case, BrokenLog)] == []
 
 
 def test_every_case_is_failed_by_a_broken_log() -> None:
-    assert set(FAILS.values()) == set(CASES)
+    assert set(FAILS.values()) == set(EVENT_LOG_CASES)
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        (owning.SwallowsWhatTheLoserAppends, "wanted .*LeaseLost'>, but None came$"),
+        (waking.WakesInAThreadWhenARunIsForgotten, "in the event loop, but one in a thread came$"),
+        (waking.WakesReadersInAThread, "in the event loop, but one in a thread came$"),
+        (waking.TellsOfWatchersInAThread, "in the event loop, but one in a thread came$"),
+        (separating.WakesForAnyUsersRun, r"^Bob's, of Ann's run: wanted \[\], but \[2, 0\] came"),
+        (ending.RenewsThoughItIsCancelled, "^cancelled after 1 turns .* 'None returned' came$"),
+    ],
+)
+def test_a_case_that_fails_says_what_is_wrong(broken: type[BrokenLog], words: str) -> None:
+    with pytest.raises(ConformanceError, match=words):
+        run_virtual(EVENT_LOG_CASES[FAILS[broken]](made_of(broken)))

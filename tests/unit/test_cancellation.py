@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from agent_messaging._cancellation import Cancellation
-from support import run
+from agent_messaging._cancellation import Cancellation, frames_of
+from agent_messaging.testing import run_virtual
 
 
 def test_an_awaitable_that_is_no_coroutine_is_awaited_as_it_is() -> None:
@@ -21,7 +21,7 @@ def test_an_awaitable_that_is_no_coroutine_is_awaited_as_it_is() -> None:
         assert await cancellation.watch(future) == "done"
         assert not cancellation.came(None)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_what_a_future_raises_reaches_the_coroutine_that_awaits_it() -> None:
@@ -36,7 +36,7 @@ def test_what_a_future_raises_reaches_the_coroutine_that_awaits_it() -> None:
         asyncio.get_running_loop().call_later(1, future.set_exception, ConnectionError())
         assert await Cancellation().watch(agent()) == "went on"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_what_a_coroutine_returns_and_raises_comes_out() -> None:
@@ -53,7 +53,7 @@ def test_what_a_coroutine_returns_and_raises_comes_out() -> None:
         with pytest.raises(ValueError, match=r"^$"):
             await Cancellation().watch(raises())
 
-    run(main())
+    run_virtual(main())
 
 
 class RefersOutwards:
@@ -91,4 +91,18 @@ def test_an_awaitable_that_refers_to_what_waits_for_it_can_be_cancelled() -> Non
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    run(main())
+    run_virtual(main())
+
+
+def test_the_frames_of_what_waits_are_told_inwards_and_what_has_ended_has_none() -> None:
+    async def outer() -> None:
+        await inner()
+
+    async def inner() -> None:
+        await asyncio.sleep(0)
+
+    running = outer()
+    running.send(None)
+    assert [frame.f_code.co_name for frame in frames_of(running)][:2] == ["outer", "inner"]
+    running.close()
+    assert list(frames_of(running)) == []

@@ -21,7 +21,8 @@ from agent_messaging._cli_exit import EXIT_FILE, StopError
 from agent_messaging._cli_file import kept
 from agent_messaging._cli_host import Host
 from agent_messaging.eventlog.sqlite import SqliteEventLog
-from support import Json, run
+from agent_messaging.testing import run_virtual
+from support import Json
 from support.commands import HELLO, Console, Result, run_command
 from support.listed_runs import Written, logged, write_runs
 from support.logs import TroubledLog, fails
@@ -145,7 +146,7 @@ def test_at_the_end_of_the_input_the_runs_of_others_are_waited_for_too() -> None
         await serving
         return console, was_done
 
-    console, was_done = run(scenario())
+    console, was_done = run_virtual(scenario())
     assert not was_done
     assert console.summary == ["resumed", "agent_started", "agent_completed"]
 
@@ -319,7 +320,7 @@ def test_where_no_event_can_be_kept_any_more_the_program_ends(method: str) -> No
             await serving
         return console, caught.value, asyncio.get_running_loop().time()
 
-    console, stop, ended = run(scenario())
+    console, stop, ended = run_virtual(scenario())
     assert (stop.code, stop.reason) == (3, "")
     assert method == "append" or console.summary == ["log_unavailable"]
     assert ended < 10
@@ -348,6 +349,6 @@ def test_a_line_does_not_wait_for_a_log_that_cannot_answer() -> None:
         await serving
         return console, asyncio.get_running_loop().time()
 
-    console, ended = run(scenario())
+    console, ended = run_virtual(scenario())
     assert console.summary == ["agent_started", "agent_cancelled", "stopped"]
     assert ended < 1

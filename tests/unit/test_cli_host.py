@@ -10,7 +10,8 @@ from agent_messaging import AgentLike, ConfigurationError, Limits, Run
 from agent_messaging._cli_exit import StopError
 from agent_messaging._cli_host import Host
 from agent_messaging._demo import demo
-from support import Json, run, tasks_left
+from agent_messaging.testing import run_virtual
+from support import Json, tasks_left
 from support.commands import Console, at_console
 
 #: Runs that may be under way before the next line waits.
@@ -76,7 +77,7 @@ def test_a_line_is_handled_while_a_run_goes_on() -> None:
             await serving
         return console
 
-    assert shown(run(scenario())) == [
+    assert shown(run_virtual(scenario())) == [
         "t1 agent_started",
         "pong",
         "t2 agent_started",
@@ -95,7 +96,7 @@ def test_what_came_before_is_brought_back() -> None:
             await serving
         return console
 
-    started, completed, resumed, *again = run(scenario()).frames
+    started, completed, resumed, *again = run_virtual(scenario()).frames
     assert [run["to_seq"] for run in resumed["payload"]["runs"]] == [2]
     assert again == [started, completed]
 
@@ -109,7 +110,7 @@ def test_answers_of_agents_that_need_not_wait_come_in_the_order_of_the_lines() -
             await serving
         return console
 
-    frames = run(scenario()).frames
+    frames = run_virtual(scenario()).frames
     assert [*dict.fromkeys(frame.get("thread_id", frame["type"]) for frame in frames[:-1])] == [
         *("t1", "error_message", "t2", "pong"),
     ]
@@ -128,7 +129,12 @@ def test_a_stop_is_answered_before_the_next_line_though_the_agent_has_tasks_to_e
             await serving
         return console
 
-    assert run(scenario()).summary == ["agent_started", "agent_cancelled", "stopped", "pong"]
+    assert run_virtual(scenario()).summary == [
+        "agent_started",
+        "agent_cancelled",
+        "stopped",
+        "pong",
+    ]
 
 
 def test_the_demonstration_waits_when_it_is_told_to() -> None:
@@ -138,7 +144,7 @@ def test_the_demonstration_waits_when_it_is_told_to() -> None:
             await serving
         return console, asyncio.get_running_loop().time()
 
-    console, ended = run(scenario())
+    console, ended = run_virtual(scenario())
     tools = [
         (frame["payload"]["tool_name"], frame["payload"]["result"])
         for frame in console.frames
@@ -171,7 +177,7 @@ def test_a_reader_that_is_slow_sets_the_pace_of_an_agent_and_misses_nothing() ->
             await serving
         return console, lead
 
-    console, lead = run(scenario())
+    console, lead = run_virtual(scenario())
     assert [frame["seq"] for frame in console.frames] == list(range(1, 30_004))
     assert max(lead) <= AHEAD
 
@@ -192,7 +198,7 @@ def test_the_largest_events_are_kept_until_they_are_written() -> None:
             await serving
         return [frame["seq"] for frame in console.frames]
 
-    assert run(scenario()) == list(range(1, 2 * AHEAD + 3))
+    assert run_virtual(scenario()) == list(range(1, 2 * AHEAD + 3))
 
 
 def test_a_stop_is_heard_though_the_agent_never_comes_to_rest() -> None:
@@ -202,7 +208,7 @@ def test_a_stop_is_heard_though_the_agent_never_comes_to_rest() -> None:
             await serving
         return console
 
-    kinds = shown(run(scenario()))
+    kinds = shown(run_virtual(scenario()))
     assert kinds[-2:] == ["t1 agent_cancelled", "stopped"]
     assert kinds.index("pong") < 100
     assert len(kinds) < 250
@@ -220,7 +226,7 @@ def test_lines_leave_no_tasks_behind_while_an_agent_talks() -> None:
             await serving
         return left
 
-    assert run(scenario()) < 10
+    assert run_virtual(scenario()) < 10
 
 
 @pytest.mark.parametrize(("threads", "queued"), [(1, UNDER_WAY - 1), (5, 12), (1000, 0)])
@@ -243,7 +249,7 @@ def test_of_an_input_of_any_length_nothing_is_refused_and_little_is_under_way(
             await serving
         return console, most
 
-    console, most = run(scenario())
+    console, most = run_virtual(scenario())
     ends = [frame for frame in console.frames if frame["type"] == "agent_completed"]
     positions = [
         frame["payload"]["position"] for frame in console.frames if frame["type"] == "agent_queued"
@@ -271,7 +277,7 @@ def test_input_waits_while_nobody_takes_the_output() -> None:
             await serving
         return early, console
 
-    early, console = run(scenario())
+    early, console = run_virtual(scenario())
     assert early == 1
     assert console.summary == ["agent_started", "agent_completed"] * 100
 
@@ -286,7 +292,7 @@ def test_at_the_end_of_the_input_what_was_accepted_is_finished() -> None:
             await serving
         return console, asyncio.get_running_loop().time()
 
-    console, ended = run(scenario())
+    console, ended = run_virtual(scenario())
     assert ended == pytest.approx(7200)
     assert console.summary.count("agent_completed") == 3
     assert console.summary[-1] == "agent_completed"
@@ -305,7 +311,7 @@ def test_at_the_end_of_the_input_the_reader_has_all_the_time_it_needs() -> None:
             await serving
         return console
 
-    assert run(scenario()).summary == ["agent_started", "agent_completed"]
+    assert run_virtual(scenario()).summary == ["agent_started", "agent_completed"]
 
 
 def cancelled(frames: Iterable[Json]) -> list[str]:
@@ -333,7 +339,7 @@ def test_a_host_that_is_cancelled_ends_its_runs_at_once(end: bool) -> None:
             assert tasks_left() == []
         return console, took
 
-    console, took = run(scenario())
+    console, took = run_virtual(scenario())
     assert took == 0
     assert cancelled(console.frames) == ["shutdown"] * 3
     assert console.summary[-1] == "agent_cancelled"
@@ -347,7 +353,7 @@ def test_an_agent_that_ignores_its_cancellation_is_left_behind() -> None:
             took = await is_cancelled(serving)
         return console, took
 
-    console, took = run(scenario())
+    console, took = run_virtual(scenario())
     assert took == 4
     assert cancelled(console.frames) == ["shutdown"]
 
@@ -363,7 +369,7 @@ def test_a_host_that_is_cancelled_does_not_wait_long_for_a_reader(agent: AgentLi
             took = await is_cancelled(serving)
         return console, took
 
-    console, took = run(scenario())
+    console, took = run_virtual(scenario())
     assert took == 5
     assert cancelled(console.frames) == []
 
@@ -393,7 +399,7 @@ def test_an_output_that_breaks_ends_the_runs_whatever_the_host_waits_for(waits_f
                 await serving
         return asyncio.get_running_loop().time()
 
-    ended = run(scenario())
+    ended = run_virtual(scenario())
     assert ended == (1 if waits_for == "output" else 10)
     assert outcomes == ["go"] * (UNDER_WAY if waits_for == "room" else 1)
 
@@ -413,7 +419,7 @@ def test_a_goodbye_ends_the_session_as_if_the_output_had_been_closed() -> None:
             await serving
         return console
 
-    assert run(scenario()).summary == ["agent_started"]
+    assert run_virtual(scenario()).summary == ["agent_started"]
     assert ended == ["go"]
 
 
@@ -434,7 +440,7 @@ def test_what_cannot_be_read_is_raised_once_the_runs_have_ended() -> None:
             await Host(sleeper, "u1").serve(read, console.output)
         return console
 
-    assert cancelled(run(scenario()).frames) == ["shutdown"]
+    assert cancelled(run_virtual(scenario()).frames) == ["shutdown"]
 
 
 def test_what_is_no_agent_makes_no_host() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from agent_messaging._cli import main
-from agent_messaging._cli_log import Progress, Writer
+from agent_messaging._cli_output import Progress, Writer
 from support.commands import Result, run_command, run_log
 from support.listed_runs import Written, logged, write_runs
 

@@ -23,7 +23,9 @@ from agent_messaging import (
     RunFinished,
     compat,
 )
-from support import Recorder, chat, decoded, run, start_agent, user_message
+from agent_messaging.testing import RecordingTransport, run_virtual
+from support import chat, decoded, start_agent, user_message
+from support.lines import own_records
 
 LAYOUT = Path(__file__).parents[2] / "docs" / "examples" / "former_layout"
 
@@ -59,9 +61,11 @@ def frames_of(*sent: dict[str, object], raises: Exception | None = None) -> list
         if raises is not None:
             raise raises
 
-    transport = Recorder()
+    transport = RecordingTransport()
     handler = AgentMessageHandler(compat.adapt_service(Service(script)))
-    run(handler.handle_message("u1", transport, start_agent(message_id="m1", thread_id="t1")))
+    run_virtual(
+        handler.handle_message("u1", transport, start_agent(message_id="m1", thread_id="t1"))
+    )
     return decoded(transport.frames)
 
 
@@ -134,9 +138,9 @@ def test_the_service_is_called_as_it_was() -> None:
 
     async def messages() -> None:
         for message in (start_agent("go", thread_id="t1"), user_message(), chat()):
-            assert await handler.handle_message("u1", Recorder(), message)
+            assert await handler.handle_message("u1", RecordingTransport(), message)
 
-    run(messages())
+    run_virtual(messages())
     assert [call[0] for call in service.calls] == ["start", "message", "message"]
     kind, user_id, payload, session = service.calls[0]
     assert (kind, user_id, session) == ("start", "u1", "session")
@@ -154,8 +158,10 @@ def test_the_ids_that_a_service_reads_are_the_runs_whatever_the_client_puts_ther
         thread_id="t1",
         payload={"text": "x", "thread_id": "t2", "run_id": "mine", "user_id": "u2"},
     )
-    run(
-        AgentMessageHandler(compat.adapt_service(service)).handle_message("u1", Recorder(), message)
+    run_virtual(
+        AgentMessageHandler(compat.adapt_service(service)).handle_message(
+            "u1", RecordingTransport(), message
+        )
     )
     payload = service.calls[0][2]
     assert (payload["user_id"], payload["thread_id"]) == ("u1", "t1")
@@ -167,7 +173,9 @@ def test_a_frame_that_nests_too_deeply_to_read_is_dropped() -> None:
         await websocket.send_text("[" * 200_000)
 
     service = compat.adapt_service(Service(script))
-    assert run(AgentMessageHandler(service).handle_message("u1", Recorder(), chat()))
+    assert run_virtual(
+        AgentMessageHandler(service).handle_message("u1", RecordingTransport(), chat())
+    )
     assert service.dropped_frames == 1
 
 
@@ -180,7 +188,7 @@ def test_the_code_that_a_service_ends_with_is_the_runs() -> None:
     handler = AgentMessageHandler(
         compat.adapt_service(Service(script)), on_run_finished=finished.append
     )
-    run(handler.handle_message("u1", Recorder(), chat()))
+    run_virtual(handler.handle_message("u1", RecordingTransport(), chat()))
     assert finished[0].code == "quota"
 
 
@@ -197,7 +205,7 @@ def test_a_session_factory_may_give_context_managers() -> None:
 
     service = Service(script)
     handler = AgentMessageHandler(compat.adapt_service(service, session))
-    assert run(handler.handle_message("u1", Recorder(), chat()))
+    assert run_virtual(handler.handle_message("u1", RecordingTransport(), chat()))
     assert service.calls[0][3] == "session"
     assert closed == ["session"]
 
@@ -207,8 +215,10 @@ def test_without_a_session_factory_the_session_is_none() -> None:
         pass
 
     service = Service(script)
-    assert run(
-        AgentMessageHandler(compat.adapt_service(service)).handle_message("u1", Recorder(), chat())
+    assert run_virtual(
+        AgentMessageHandler(compat.adapt_service(service)).handle_message(
+            "u1", RecordingTransport(), chat()
+        )
     )
     assert service.calls[0][3] is None
 
@@ -237,11 +247,11 @@ def test_a_service_that_fails_after_its_end_has_the_end_that_it_sent() -> None:
         await websocket.send_json({"type": "agent_completed", "payload": {"result": 1}})
         raise error
 
-    transport = Recorder()
+    transport = RecordingTransport()
     handler = AgentMessageHandler(
         compat.adapt_service(Service(script)), on_run_finished=finished.append
     )
-    run(handler.handle_message("u1", transport, chat()))
+    run_virtual(handler.handle_message("u1", transport, chat()))
     assert types(decoded(transport.frames)) == ["agent_started", "agent_completed"]
     assert finished[0].error is error
 
@@ -258,13 +268,13 @@ def test_an_illegal_frame_is_dropped_counted_and_logged(caplog: pytest.LogCaptur
         await websocket.send_json({"type": "agent_completed"})
         await websocket.send_json({"type": "x" * 200})
 
-    transport = Recorder()
+    transport = RecordingTransport()
     service = compat.adapt_service(Service(script))
-    assert run(AgentMessageHandler(service).handle_message("u1", transport, chat()))
+    assert run_virtual(AgentMessageHandler(service).handle_message("u1", transport, chat()))
     assert types(decoded(transport.frames)) == ["agent_started", "agent_completed"]
     assert service.dropped_frames == 8
     dropped = [
-        record for record in caplog.records if record.getMessage().startswith("frame_dropped")
+        record for record in own_records(caplog) if record.getMessage().startswith("frame_dropped")
     ]
     assert len(dropped) == 8
     assert "x" * 200 not in caplog.text
@@ -282,13 +292,23 @@ def test_an_end_interrupts_the_tools_that_the_service_left_open() -> None:
     assert frames[3]["payload"]["retryable"] is False
 
 
-def test_a_tool_that_failed_has_the_status_that_says_so() -> None:
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"error": "no"}, {"status": "error", "error": "no"}),
+        ({"status": "error", "message": "no"}, {"status": "error", "error": "no"}),
+        ({"status": "interrupted"}, {"status": "interrupted", "error": ""}),
+    ],
+)
+def test_a_tool_that_failed_has_the_status_that_says_so_and_an_error(
+    said: dict[str, str], told: dict[str, str]
+) -> None:
     frames = frames_of(
         {"type": "tool_executing", "payload": {"tool_name": "a"}},
-        {"type": "tool_completed", "payload": {"tool_name": "a", "error": "no"}},
+        {"type": "tool_completed", "payload": {"tool_name": "a", **said}},
     )
     payload = frames[2]["payload"]
-    assert (payload["status"], payload["error"]) == ("error", "no")
+    assert {name: payload[name] for name in told} == told
     assert "result" not in payload
 
 
@@ -359,9 +379,9 @@ def test_every_way_of_sending_that_a_socket_had_is_there() -> None:
         await websocket.send({"type": "websocket.send", "text": text})
         await websocket.send({"type": "websocket.send", "bytes": text.encode()})
 
-    transport = Recorder()
+    transport = RecordingTransport()
     handler = AgentMessageHandler(compat.adapt_service(Service(script)))
-    assert run(handler.handle_message("u1", transport, chat()))
+    assert run_virtual(handler.handle_message("u1", transport, chat()))
     assert types(decoded(transport.frames))[1:-1] == ["agent_thinking"] * 8
 
 
@@ -370,9 +390,9 @@ def test_what_a_socket_has_beside_sending_is_the_hosts_own() -> None:
         state = "the host's"
 
         async def send_text(self, data: str) -> None:
-            seen.append(data)
+            await transport(data)
 
-    seen: list[str] = []
+    transport = RecordingTransport()
     states: list[object] = []
 
     async def script(websocket: Any, payload: dict[str, Any]) -> None:
@@ -387,7 +407,7 @@ def test_what_a_socket_has_beside_sending_is_the_hosts_own() -> None:
         assert await handler.handle_message("u1", socket, chat())
         assert await handler.handle_message("u1", socket.send_text, chat())
 
-    run(both())
+    run_virtual(both())
     assert states == ["the host's", "the host's"]
 
 
@@ -403,7 +423,9 @@ def test_a_service_whose_connection_is_gone_reads_the_transport_error() -> None:
             raise
 
     handler = AgentMessageHandler(compat.adapt_service(Service(script)))
-    assert run(handler.handle_message("u1", Recorder(fails_at=3), chat())) is False
+    assert (
+        run_virtual(handler.handle_message("u1", RecordingTransport(fails_at=3), chat())) is False
+    )
     assert len(errors) == 1
     assert handler.processing_stats["runs_cancelled"] == 1
 
@@ -438,7 +460,7 @@ def test_a_former_front_end_is_understood_and_stays_on_its_thread() -> None:
     async def agent(run: agent_messaging.Run) -> str:
         return run.request
 
-    transport = Recorder()
+    transport = RecordingTransport()
     router = MessageRouter(
         AgentMessageHandler(agent), dialect=NativeDialect(loads=compat.loads_legacy)
     )
@@ -453,7 +475,7 @@ def test_a_former_front_end_is_understood_and_stays_on_its_thread() -> None:
         for frame in ("[1]", '{"type":5}', '{"type":"chat","payload":5}', "{", '{"type":"x"}'):
             assert not await router.handle_frame("u1", transport, frame)
 
-    run(conversation())
+    run_virtual(conversation())
     frames = decoded(transport.frames)
     threads = [f["thread_id"] for f in frames if f["type"] == "agent_completed"]
     assert threads == ["t1", "t1", "t2"]

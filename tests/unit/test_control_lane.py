@@ -6,7 +6,7 @@ from typing import Any, Final
 import pytest
 
 from agent_messaging import Lease, LoggedEvent, MessageType, OnDisconnect
-from support import run
+from agent_messaging.testing import run_virtual
 from support.endpoints import Site, frame, now, settle
 from support.logs import TroubledLog, fails, site_on
 
@@ -37,7 +37,7 @@ def test_a_ping_is_answered_with_its_id_if_that_can_be_one(payload: Any, answer:
             await client.send("ping", payload, message_id="p")
             assert await client.heard() == answer
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("act", ["work 50", "tidy 50", "deaf 50", "say 1000"])
@@ -53,7 +53,7 @@ def test_a_ping_is_answered_while_agents_work_and_threads_are_full(act: str) -> 
             assert await client.heard() == "pong"
             assert now() - began < 0.01
 
-    run(main())
+    run_virtual(main())
 
 
 def test_answers_are_sent_in_the_order_of_what_was_asked() -> None:
@@ -68,7 +68,7 @@ def test_answers_are_sent_in_the_order_of_what_was_asked() -> None:
                 f"pong {number}, stopped nothing" for number in range(20)
             )
 
-    run(main())
+    run_virtual(main())
 
 
 # STOP_AGENT: its forms.
@@ -113,7 +113,7 @@ def test_a_stop_names_a_run_or_a_thread(
             await client.send("stop_agent", names[0], message_id="s", **names[1])
             assert await client.heard() == answer
 
-    run(main())
+    run_virtual(main())
 
 
 # STOP_AGENT: the barrier.
@@ -138,7 +138,7 @@ def test_a_thread_is_stopped_with_all_that_waits_and_none_of_it_begins() -> None
             )
             assert [info.message_id for info in site.endpoint.runs("u1")] == ["other"]
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("act", ["work 50", "tidy 2", "deaf 2", "deaf 50"])
@@ -156,7 +156,7 @@ def test_a_message_right_behind_a_stop_begins_behind_the_end_of_what_was_stopped
                 "a started, b queued 1, a cancelled stopped, stopped a, b started, b completed"
             )
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_message_that_is_stopped_before_its_first_step_has_a_start_and_an_end() -> None:
@@ -170,7 +170,7 @@ def test_a_message_that_is_stopped_before_its_first_step_has_a_start_and_an_end(
             assert await client.heard() == "a started, a cancelled stopped, stopped a"
             assert now() < 0.1
 
-    run(main())
+    run_virtual(main())
 
 
 def test_stopping_twice_is_answered_twice_when_it_is_over() -> None:
@@ -190,7 +190,7 @@ def test_stopping_twice_is_answered_twice_when_it_is_over() -> None:
             await tab.stop(thread_id="t")
             assert await tab.heard() == "stopped nothing, stopped nothing"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_stopped_comes_behind_the_end_on_a_session_that_lags_and_holds_up_nothing_else() -> None:
@@ -200,18 +200,18 @@ def test_stopped_comes_behind_the_end_on_a_session_that_lags_and_holds_up_nothin
             await first.chat("tidy 1", "a", "t")
             slow = await site.connect(seconds=1.0)
             await slow.resume(thread_id="t")
-            slow.socket.stall()
+            slow.transport.hang()
             await slow.stop("a")
             await slow.send("ping")
             await asyncio.sleep(5)
-            slow.socket.read_on()
+            slow.transport.read_on()
             await asyncio.sleep(10)
             heard = await slow.heard()
             assert heard == (
                 "resumed a 1-1 running, pong, a started, a cancelled stopped, stopped a"
             )
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_stop_is_waited_for_by_a_session_that_has_ended_meanwhile_no_more() -> None:
@@ -225,7 +225,7 @@ def test_a_stop_is_waited_for_by_a_session_that_has_ended_meanwhile_no_more() ->
             assert await tab.heard() == ""
             assert await client.heard() == "a started, a cancelled stopped"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_another_users_run_is_stopped_as_one_that_there_is_not_the_log_asked_the_same() -> None:
@@ -248,7 +248,7 @@ def test_another_users_run_is_stopped_as_one_that_there_is_not_the_log_asked_the
             assert await stranger.heard() == ", ".join(["stopped nothing"] * 4)
             assert await owner.heard() == "a started"
 
-    run(main())
+    run_virtual(main())
 
 
 # STOP_AGENT: runs of another worker over the same log.
@@ -300,7 +300,7 @@ def test_another_workers_run_is_asked_to_stop_and_stopped_comes_behind_its_end(
             await client.send("stop_agent", target)
             assert await client.heard() == "stopped nothing"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_runs_here_and_elsewhere_are_stopped_as_one_thread() -> None:
@@ -316,7 +316,7 @@ def test_runs_here_and_elsewhere_are_stopped_as_one_thread() -> None:
             await other.emit(MessageType.AGENT_CANCELLED)
             assert await client.heard() == "stopped a r"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_another_workers_run_that_never_ends_is_waited_for_as_long_as_the_session() -> None:
@@ -332,7 +332,7 @@ def test_another_workers_run_that_never_ends_is_waited_for_as_long_as_the_sessio
         assert now() - began < 6
         assert await tab.heard() == "error shutting_down"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_another_workers_run_that_is_forgotten_has_ended() -> None:
@@ -344,7 +344,7 @@ def test_another_workers_run_that_is_forgotten_has_ended() -> None:
             await site.log.forget("u1")
             assert await client.heard() == "stopped r"
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("method", ["notify", "runs", "find_run"])
@@ -362,7 +362,7 @@ def test_a_stop_that_the_log_cannot_see_through_is_answered_so(method: str) -> N
             await client.send("ping")
             assert await client.heard() == "pong"
 
-    run(main())
+    run_virtual(main())
 
 
 # DISCONNECT.
@@ -383,4 +383,4 @@ def test_a_goodbye_is_as_if_the_socket_had_closed(policy: OnDisconnect) -> None:
             end = "completed at 5" if policy == "detach" else "cancelled disconnected at 0"
             assert (await site.history("a")).endswith(end)
 
-    run(main())
+    run_virtual(main())

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from agent_messaging._deadlines import Deadlines
-from support import run
+from agent_messaging.testing import run_virtual
 from support.endpoints import now
 
 
@@ -37,7 +37,7 @@ def test_each_is_called_when_its_time_has_passed() -> None:
         assert calls.made == [("a", 5.0), ("b", 5.0), ("c", 6.0), ("d", 15.0)]
         assert timers() == 0
 
-    run(main())
+    run_virtual(main())
 
 
 def test_what_is_withdrawn_is_not_called_and_delays_no_other() -> None:
@@ -54,7 +54,7 @@ def test_what_is_withdrawn_is_not_called_and_delays_no_other() -> None:
         await asyncio.sleep(9.0)
         assert calls.made == [("second", 6.0)]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_one_that_sets_another_when_it_is_called_is_called_in_its_turn() -> None:
@@ -66,7 +66,7 @@ def test_one_that_sets_another_when_it_is_called_is_called_in_its_turn() -> None
         await asyncio.sleep(20.0)
         assert calls.made == [("between", 6.0), ("later", 10.0)]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_nothing_is_called_after_the_close() -> None:
@@ -78,4 +78,4 @@ def test_nothing_is_called_after_the_close() -> None:
         await asyncio.sleep(9.0)
         assert calls.made == []
 
-    run(main())
+    run_virtual(main())

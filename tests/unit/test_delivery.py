@@ -6,7 +6,8 @@ from typing import Any, Final
 import pytest
 
 from agent_messaging import Run
-from support import run, tasks_left
+from agent_messaging.testing import run_virtual
+from support import tasks_left
 from support.endpoints import Connection, Site, frame, now, settle
 
 #: An endpoint's defaults, in seconds.
@@ -35,7 +36,7 @@ def numbers(count: int) -> list[str]:
 def test_a_transport_that_only_yields_is_never_too_slow(yields: int, runs: int) -> None:
     async def main() -> None:
         async with Site() as site:
-            client = await site.connect(yields=yields)
+            client = await site.connect(turns=yields)
             for number in range(runs):
                 await client.session.receive(
                     frame("chat", {"text": "say 2000"}, thread_id=f"t{number}")
@@ -45,15 +46,15 @@ def test_a_transport_that_only_yields_is_never_too_slow(yields: int, runs: int) 
             assert now() == pytest.approx(0, abs=1e-3)
             assert site.endpoint.stats()["slow_consumers"] == 0
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("others", [[0], [0, 0, 1], [3, 2, 1]])
 def test_one_that_yields_is_not_too_slow_beside_others_that_do_so_less(others: list[int]) -> None:
     async def main() -> None:
         async with Site() as site:
-            yielding = await site.connect(yields=3)
-            clients = [yielding, *[await site.connect(yields=yields) for yields in others]]
+            yielding = await site.connect(turns=3)
+            clients = [yielding, *[await site.connect(turns=yields) for yields in others]]
             await yielding.chat("work 1", "first", "t")
             await yielding.chat("say 2000", "m", "t")
             for client in clients[1:]:
@@ -61,7 +62,7 @@ def test_one_that_yields_is_not_too_slow_beside_others_that_do_so_less(others: l
             await asyncio.sleep(2)
             assert [texts(client) == numbers(2000) for client in clients] == [True] * len(clients)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_one_that_takes_time_is_too_slow_for_an_agent_that_takes_none() -> None:
@@ -75,7 +76,7 @@ def test_one_that_takes_time_is_too_slow_for_an_agent_that_takes_none() -> None:
             await asyncio.sleep(1)
             assert client.ended() == "slow_consumer"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_what_an_agent_emits_without_awaiting_it_is_sent_when_there_is_a_turn() -> None:
@@ -85,11 +86,11 @@ def test_what_an_agent_emits_without_awaiting_it_is_sent_when_there_is_a_turn() 
 
     async def main() -> None:
         async with Site(agent) as site:
-            client = await site.connect(yields=3)
+            client = await site.connect(turns=3)
             await client.chat("x", "m")
             assert texts(client) == numbers(2000)
 
-    run(main())
+    run_virtual(main())
 
 
 # Replays, at the pace of the socket.
@@ -114,7 +115,7 @@ def test_a_long_past_run_is_resumed_at_the_pace_of_a_slow_socket() -> None:
             assert client.frames[-1]["type"] == "agent_completed"
             assert client.ended() is None
 
-    run(main())
+    run_virtual(main())
 
 
 def test_answers_and_live_runs_go_before_what_is_replayed() -> None:
@@ -136,7 +137,7 @@ def test_answers_and_live_runs_go_before_what_is_replayed() -> None:
             await asyncio.sleep(600)
             assert texts(client) == numbers(5000)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_replays_go_one_after_the_other_in_the_order_of_the_runs() -> None:
@@ -150,7 +151,7 @@ def test_replays_go_one_after_the_other_in_the_order_of_the_runs() -> None:
             runs = [each["run_id"] for each in back.frames if "run_id" in each]
             assert runs == [site.run_id("a")] * 202 + [site.run_id("b")] * 202
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_replay_that_is_overtaken_by_its_run_goes_over_into_the_live_run() -> None:
@@ -170,7 +171,7 @@ def test_a_replay_that_is_overtaken_by_its_run_goes_over_into_the_live_run() -> 
             assert texts(slow) == texts(first) == numbers(1000)
             assert slow.frames[-1]["type"] == "agent_completed"
 
-    run(main())
+    run_virtual(main())
 
 
 # Sends that take too long.
@@ -180,19 +181,19 @@ def test_a_send_may_take_as_long_as_the_endpoint_says() -> None:
     async def main() -> None:
         async with Site() as site:
             client = await site.connect()
-            client.socket.stall()
+            client.transport.hang()
             await client.send("ping")
             await asyncio.sleep(_SEND_TIMEOUT - 0.1)
-            client.socket.read_on()
+            client.transport.read_on()
             assert await client.heard() == "pong"
-            client.socket.stall()
+            client.transport.hang()
             await client.send("ping")
             await asyncio.sleep(_SEND_TIMEOUT - 0.1)
             assert client.ended() is None
-            client.socket.read_on()
+            client.transport.read_on()
             assert await client.heard() == "pong"
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("what", ["ping", "chat"])
@@ -201,21 +202,21 @@ def test_a_send_that_takes_longer_is_cut_and_its_session_ends_without_a_farewell
         async with Site(send_timeout=7.0) as site:
             client = await site.connect()
             await asyncio.sleep(3)
-            client.socket.stall()
+            client.transport.hang()
             await client.send(what, {"text": "answer"})
             began = now()
             await asyncio.sleep(6.9)
             assert client.ended() is None
             await asyncio.sleep(0.2)
             assert client.ended() == "slow_consumer"
-            assert client.socket.closed == ["slow_consumer"]
-            client.socket.read_on()
+            assert client.transport.closed == ["slow_consumer"]
+            client.transport.read_on()
             assert await client.heard() == ""
-            assert client.socket.sends == 2
+            assert client.transport.sends == 2
             assert now() - began < 7.2
             assert site.endpoint.stats()["slow_consumers"] == 1
 
-    run(main())
+    run_virtual(main())
 
 
 def test_many_sends_that_each_take_their_time_are_no_send_that_takes_too_long() -> None:
@@ -226,26 +227,26 @@ def test_many_sends_that_each_take_their_time_are_no_send_that_takes_too_long() 
             await asyncio.sleep(200)
             assert texts(client) == numbers(20)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_socket_that_is_stalled_when_its_session_ends_has_a_while_for_the_farewell() -> None:
     async def main() -> None:
         async with Site() as site:
             client = await site.connect()
-            client.socket.stall()
+            client.transport.hang()
             await client.send("ping")
             await site.endpoint.__aexit__(None, None, None)
             assert now() == pytest.approx(2 * _FINAL_SEND_TIMEOUT, abs=0.1)
             assert client.ended() == "shutdown"
-            assert client.socket.closed == ["shutdown"]
-            client.socket.read_on()
+            assert client.transport.closed == ["shutdown"]
+            client.transport.read_on()
             assert await client.heard() == ""
 
-    run(main())
+    run_virtual(main())
 
 
-@pytest.mark.parametrize("pace", [{}, {"yields": 1}, {"yields": 9}, {"seconds": 1.0}])
+@pytest.mark.parametrize("pace", [{}, {"turns": 1}, {"turns": 9}, {"seconds": 1.0}])
 def test_a_farewell_is_seen_out_however_a_send_goes_about_it(pace: dict[str, Any]) -> None:
     async def main() -> None:
         async with Site() as site:
@@ -253,9 +254,9 @@ def test_a_farewell_is_seen_out_however_a_send_goes_about_it(pace: dict[str, Any
             client.session.finish("log_unavailable")
             await asyncio.sleep(2.0)
             assert await client.heard() == "error log_unavailable"
-            assert client.socket.closed == ["log_unavailable"]
+            assert client.transport.closed == ["log_unavailable"]
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("swallows", [1, 5])
@@ -263,22 +264,22 @@ def test_a_send_that_takes_no_notice_of_being_cut_holds_up_nothing(swallows: int
     async def main() -> None:
         async with Site(send_timeout=7.0) as site:
             client = await site.connect()
-            client.socket.stall()
-            client.socket.swallows = swallows
+            client.transport.hang()
+            client.transport.swallows = swallows
             await client.send("ping")
             await asyncio.sleep(7.1)
             assert client.ended() == "slow_consumer"
-            assert client.socket.closed == []
+            assert client.transport.closed == []
             await asyncio.sleep(_FINAL_SEND_TIMEOUT)
-            assert client.socket.closed == ["slow_consumer"]
+            assert client.transport.closed == ["slow_consumer"]
             began = now()
             await site.endpoint.__aexit__(None, None, None)
             assert now() - began < 0.1
-            client.socket.read_on()
+            client.transport.read_on()
             await settle()
             assert tasks_left() == []
 
-    run(main())
+    run_virtual(main())
 
 
 # Transports that fail.
@@ -289,40 +290,34 @@ def test_a_send_that_raises_ends_the_session_and_nothing_more_is_sent(what: str)
     async def main() -> None:
         async with Site() as site:
             client = await site.connect()
-            client.socket.error = error = ConnectionError("gone")
+            error = ConnectionError("gone")
+            client.transport.fail(error)
             await client.send(what, {"text": "answer"})
             await client.send("ping")
             end = client.session.end
             assert end is not None
             assert (end.reason, end.error) == ("transport_failed", error)
-            assert client.socket.closed == ["transport_failed"]
-            assert client.socket.sends == 2
+            assert client.transport.closed == ["transport_failed"]
+            assert client.transport.sends == 2
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_send_that_is_cancelled_from_within_ends_the_session_too() -> None:
     async def main() -> None:
         async with Site() as site:
+            client = await site.connect(fails_at=1, error=asyncio.CancelledError())
+            end = client.session.end
+            assert end is not None
+            assert (end.reason, end.error) == ("transport_failed", None)
 
-            async def send(frame: str) -> None:
-                raise asyncio.CancelledError
-
-            session = await site.endpoint.open("u1", send)
-            await settle()
-            assert session.end is not None
-            assert (session.end.reason, session.end.error) == ("transport_failed", None)
-
-    run(main())
+    run_virtual(main())
 
 
 def test_what_a_failed_transport_took_is_a_prefix_and_the_rest_is_undelivered() -> None:
     async def main() -> None:
         async with Site(on_disconnect="detach") as site:
-            client = await site.connect()
-
-            client.socket.error = ConnectionError("gone")
-            client.socket.fails_at = 12
+            client = await site.connect(fails_at=12)
             await client.chat("say 100", "m")
             took = [each["seq"] for each in client.frames if "seq" in each]
             assert took == list(range(1, 11))
@@ -332,4 +327,4 @@ def test_what_a_failed_transport_took_is_a_prefix_and_the_rest_is_undelivered() 
             assert stats["undelivered_events"] == 92
             assert sum(stats["events_sent"].values()) == 10
 
-    run(main())
+    run_virtual(main())

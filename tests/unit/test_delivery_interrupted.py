@@ -6,7 +6,8 @@ from typing import Any, Final
 import pytest
 
 from agent_messaging import EventPage, Lease, Limits, LoggedEvent, MemoryEventLog, MessageType
-from support import run, tasks_left
+from agent_messaging.testing import run_virtual
+from support import tasks_left
 from support.endpoints import Connection, Site, frame, now, settle
 from support.logs import TroubledLog, fails, lost, site_on, takes
 
@@ -26,18 +27,18 @@ def test_a_send_that_minds_no_cancellation_holds_up_a_close_for_a_bounded_time()
     async def main() -> None:
         async with Site() as site:
             client = await site.connect()
-            client.socket.swallows = 1000
-            client.socket.stall()
+            client.transport.swallows = 1000
+            client.transport.hang()
             await client.session.receive(frame("ping"))
             await settle()
             before = now()
             await client.session.close()
             assert now() - before == 10.0  # twice the final_send_timeout
-            client.socket.swallows = 0
+            client.transport.swallows = 0
             assert strangle("session") == 1
             await settle()
 
-    run(main())
+    run_virtual(main())
 
 
 # Strangers that cancel what is not theirs.
@@ -49,17 +50,17 @@ def test_a_writer_that_is_cancelled_by_a_stranger_ends_its_session(has_begun: bo
         async with Site() as site:
             client = await site.connect()
             await client.chat("work 5", "a")
-            client.socket.stall()
+            client.transport.hang()
             await client.session.receive(frame("ping"))
             if has_begun:
                 await settle()
             assert strangle("session") == 1
             await settle()
             assert client.ended() == "transport_failed"
-            assert client.socket.closed == ["transport_failed"]
-            assert client.socket.sends == (3 if has_begun else 2)
+            assert client.transport.closed == ["transport_failed"]
+            assert client.transport.sends == (3 if has_begun else 2)
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("has_begun", [False, True])
@@ -77,8 +78,10 @@ def test_a_run_that_is_cancelled_by_a_stranger_has_its_end(has_begun: bool) -> N
                 await settle()
             assert strangle("run") == 1
             assert (await client.heard()).endswith("a cancelled cancelled, b started, b completed")
+            starts = [each["payload"] for each in client.frames if each["type"] == "agent_started"]
+            assert starts == [{"message_id": name, "agent": "worker"} for name in ("a", "b")]
 
-    run(main())
+    run_virtual(main())
 
 
 # Ends in the middle of something.
@@ -90,15 +93,15 @@ def test_a_resume_whose_answer_is_never_sent_replays_nothing() -> None:
             past = await site.connect()
             await past.chat("say 3", "a", "t")
             client = await site.connect()
-            client.socket.stall()
+            client.transport.hang()
             await client.send("ping")
             await client.resume(thread_id="t")
             await client.close()
-            client.socket.read_on()
+            client.transport.read_on()
             assert await client.heard() == ""
-            assert client.socket.sends == 2
+            assert client.transport.sends == 2
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_resume_whose_answer_is_sent_as_its_session_ends_replays_nothing() -> None:
@@ -107,24 +110,24 @@ def test_a_resume_whose_answer_is_sent_as_its_session_ends_replays_nothing() -> 
             past = await site.connect()
             await past.chat("say 3", "a", "t")
             client = await site.connect()
-            client.socket.stall()
+            client.transport.hang()
             await client.resume(thread_id="t")
             leaving = asyncio.create_task(
                 site.endpoint.__aexit__(None, None, None), name="an agent's own"
             )
             await asyncio.sleep(8)
-            client.socket.read_on()
+            client.transport.read_on()
             await leaving
             assert await client.heard() == "resumed a 1-5 completed, error shutting_down"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_frame_whose_receive_is_cancelled_as_it_waits_makes_room_for_others() -> None:
     async def main() -> None:
         async with Site(limits=Limits(pending_replies=1)) as site:
             client = await site.connect()
-            client.socket.stall()
+            client.transport.hang()
             for _ in range(2):
                 await client.send("ping")
             for _ in range(2):
@@ -132,11 +135,11 @@ def test_a_frame_whose_receive_is_cancelled_as_it_waits_makes_room_for_others() 
                 await asyncio.sleep(1)
                 waiting.cancel()
                 await asyncio.wait([waiting])
-            client.socket.read_on()
+            client.transport.read_on()
             await client.send("ping", {"id": "last"})
             assert await client.heard() == "pong, pong, pong last"
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("way", ["its session ends", "its run ends"])
@@ -153,7 +156,7 @@ def test_a_read_that_comes_too_late_is_sent_to_nobody(way: str) -> None:
             heard = await client.heard()
             assert heard == ("" if way == "its session ends" else "a started, a completed")
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_read_that_comes_as_the_endpoint_is_left_makes_way_for_the_farewell() -> None:
@@ -165,7 +168,7 @@ def test_a_read_that_comes_as_the_endpoint_is_left_makes_way_for_the_farewell() 
             await client.chat("answer", "a")
         assert await client.heard() == "error shutting_down"
 
-    run(main())
+    run_virtual(main())
 
 
 # A log in trouble.
@@ -186,7 +189,7 @@ def test_a_queued_message_whose_run_is_lost_with_its_first_event_never_begins() 
                 "a started, c queued 1, a completed, c started, c completed"
             )
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_session_that_cannot_read_the_log_is_told_and_ends_and_its_runs_go_on() -> None:
@@ -201,14 +204,14 @@ def test_a_session_that_cannot_read_the_log_is_told_and_ends_and_its_runs_go_on(
             await asyncio.sleep(3)
             assert client.ended() == "log_unavailable"
             assert await client.heard() == "error log_unavailable"
-            assert client.socket.closed == ["log_unavailable"]
+            assert client.transport.closed == ["log_unavailable"]
             log.always("read", takes(0))
             back = await site.connect()
             await back.resume(after={"a": 0})
             await asyncio.sleep(20)
             assert await back.heard() == "resumed a 1-1 running, a started, a completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_session_whose_run_can_be_kept_no_more_is_told_and_ends() -> None:
@@ -223,7 +226,7 @@ def test_a_session_whose_run_can_be_kept_no_more_is_told_and_ends() -> None:
             assert client.ended() == other.ended() == "log_unavailable"
             assert await client.heard() == "a started, error log_unavailable"
 
-    run(main())
+    run_virtual(main())
 
 
 class Lacking:
@@ -252,7 +255,7 @@ def test_a_log_that_keeps_events_to_itself_is_one_in_trouble() -> None:
             assert await client.heard() == ("a started, a response_chunk 0, error log_unavailable")
             assert client.ended() == "log_unavailable"
 
-    run(main())
+    run_virtual(main())
 
 
 # Runs of another worker over the same log.
@@ -282,13 +285,13 @@ def test_many_events_at_once_of_another_workers_run_are_sent_one_by_one(policy: 
     async def main() -> None:
         async with Site(slow_consumers=policy) as site:
             await begin_elsewhere(site)
-            client = await site.connect(yields=3)
+            client = await site.connect(turns=3)
             await client.resume(thread_id="t")
             await emit_elsewhere(site, 2, 300)
             await settle()
             assert seqs(client) == list(range(1, 301))
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("policy", ["end", "wait"])
@@ -298,14 +301,14 @@ def test_another_workers_run_cannot_be_made_to_wait(policy: str) -> None:
             await begin_elsewhere(site)
             client = await site.connect()
             await client.resume(thread_id="t")
-            client.socket.stall()
+            client.transport.hang()
             await emit_elsewhere(site, 2, 2)
             await settle()
             await emit_elsewhere(site, 3, 400)
             await settle()
             assert client.ended() == ("slow_consumer" if policy == "end" else None)
-            client.socket.read_on()
+            client.transport.read_on()
             await settle()
             assert seqs(client) == list(range(1, 3 if policy == "end" else 401))
 
-    run(main())
+    run_virtual(main())

@@ -6,7 +6,7 @@ from typing import Any, Final
 import pytest
 
 from agent_messaging import EventPage, Limits, MemoryEventLog, OnDisconnect, Run, grace
-from support import run
+from agent_messaging.testing import run_virtual
 from support.endpoints import Connection, Site, frame
 
 MANY: Final = Limits(sessions_per_user=60, frames_per_minute=None, messages_per_minute=None)
@@ -58,7 +58,7 @@ async def stall_one_of_many(site: Site) -> tuple[Connection, list[Connection]]:
     await stalled.chat("1000", "m", "t")
     for each in lively:
         await each.resume(thread_id="t")
-    stalled.socket.stall()
+    stalled.transport.hang()
     return stalled, lively
 
 
@@ -69,10 +69,10 @@ def test_one_that_does_not_read_delays_nobody_else_at_all() -> None:
             await asyncio.sleep(60)
             for each in lively:
                 assert chunks(each) == numbers(1000)
-                live = list(zip(each.frames, each.socket.times, strict=True))[-900:]
+                live = list(zip(each.frames, each.transport.times, strict=True))[-900:]
                 assert all(frame["timestamp"] == round(at, 6) for frame, at in live)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_one_that_falls_behind_by_more_than_the_bound_is_ended_and_told_and_counted() -> None:
@@ -86,15 +86,15 @@ def test_one_that_falls_behind_by_more_than_the_bound_is_ended_and_told_and_coun
             assert stalled.ended() == "slow_consumer"
             assert site.endpoint.stats()["slow_consumers"] == 1
             assert site.endpoint.users()["u1"]["sessions"] == 50
-            stalled.socket.read_on()
+            stalled.transport.read_on()
             await asyncio.sleep(1)
             # The event whose send was under way, and the farewell.
             assert len(chunks(stalled)) == read + 1
             assert stalled.frames[-1]["payload"]["code"] == "slow_consumer"
-            assert stalled.socket.closed == ["slow_consumer"]
+            assert stalled.transport.closed == ["slow_consumer"]
             assert not any(each.session.end for each in lively)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_one_that_was_ended_resumes_to_the_complete_sequence() -> None:
@@ -110,7 +110,7 @@ def test_one_that_was_ended_resumes_to_the_complete_sequence() -> None:
             assert chunks(stalled) + chunks(back) == numbers(1000)
             assert back.frames[-1]["type"] == "agent_completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_one_that_does_not_read_holds_one_page_of_events_and_asks_for_no_more() -> None:
@@ -120,7 +120,7 @@ def test_one_that_does_not_read_holds_one_page_of_events_and_asks_for_no_more() 
             site.log = reads.log
             stalled = await site.connect()
             await stalled.chat("1000", "m", "t")
-            stalled.socket.stall()
+            stalled.transport.hang()
             await asyncio.sleep(0.1)
             reads.limits.clear()
             await asyncio.sleep(2)
@@ -135,14 +135,14 @@ def test_one_that_does_not_read_holds_one_page_of_events_and_asks_for_no_more() 
             assert max(reads.limits) <= 64
             assert len(reads.limits) <= 1002 // 64 + 2
 
-    run(main())
+    run_virtual(main())
 
 
 def test_one_that_does_not_read_and_goes_on_asking_is_not_answered_without_bound() -> None:
     async def main() -> None:
         async with Site(limits=Limits(pending_replies=8, frames_per_minute=None)) as site:
             client = await site.connect()
-            client.socket.stall()
+            client.transport.hang()
 
             async def ask() -> None:
                 for number in range(100):
@@ -154,11 +154,11 @@ def test_one_that_does_not_read_and_goes_on_asking_is_not_answered_without_bound
             await asyncio.sleep(20)
             # One is being sent.
             assert len(asked) == 9
-            client.socket.read_on()
+            client.transport.read_on()
             await asking
             assert await client.heard() == ", ".join(f"pong {number}" for number in range(100))
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("bound", [1, 8])
@@ -166,7 +166,7 @@ def test_a_frame_that_waits_to_be_received_is_let_go_when_its_session_ends(bound
     async def main() -> None:
         async with Site(limits=Limits(pending_replies=bound)) as site:
             client = await site.connect()
-            client.socket.stall()
+            client.transport.hang()
 
             async def ask() -> None:
                 for _ in range(20):
@@ -177,7 +177,7 @@ def test_a_frame_that_waits_to_be_received_is_let_go_when_its_session_ends(bound
             assert client.ended() == "slow_consumer"
             await asking
 
-    run(main())
+    run_virtual(main())
 
 
 # The runs of one that was ended.
@@ -202,12 +202,12 @@ def test_the_runs_of_one_that_was_too_slow_have_a_grace(policy: OnDisconnect, hi
         async with Site(on_disconnect=policy) as site:
             client = await site.connect()
             await client.chat("work 100", "m")
-            client.socket.stall()
+            client.transport.hang()
             await client.send("ping")
             await asyncio.sleep(200)
             assert await site.history("m") == history
 
-    run(main())
+    run_virtual(main())
 
 
 def test_the_grace_is_the_endpoints_and_whoever_comes_in_it_takes_the_runs_up() -> None:
@@ -216,7 +216,7 @@ def test_the_grace_is_the_endpoints_and_whoever_comes_in_it_takes_the_runs_up() 
             slow = await site.connect()
             await slow.chat("work 100", "m", "t")
             await slow.chat("work 5", "waits", "t")
-            slow.socket.stall()
+            slow.transport.hang()
             await slow.send("ping")
             await asyncio.sleep(49)
             back = await site.connect()
@@ -227,7 +227,7 @@ def test_the_grace_is_the_endpoints_and_whoever_comes_in_it_takes_the_runs_up() 
                 "m completed, waits started, waits completed"
             )
 
-    run(main())
+    run_virtual(main())
 
 
 def test_the_grace_holds_though_another_that_watches_leaves_in_it() -> None:
@@ -236,14 +236,14 @@ def test_the_grace_holds_though_another_that_watches_leaves_in_it() -> None:
             slow, other = await site.connect(), await site.connect()
             await slow.chat("work 100", "m", "t")
             await other.resume(thread_id="t")
-            slow.socket.stall()
+            slow.transport.hang()
             await slow.send("ping")
             await asyncio.sleep(40)
             await other.close()
             await asyncio.sleep(100)
             assert await site.history("m") == cancelled(60)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_the_grace_is_over_once_and_for_all() -> None:
@@ -252,14 +252,14 @@ def test_the_grace_is_over_once_and_for_all() -> None:
             slow, other = await site.connect(), await site.connect()
             await slow.chat("work 100", "m", "t")
             await other.resume(thread_id="t")
-            slow.socket.stall()
+            slow.transport.hang()
             await slow.send("ping")
             await asyncio.sleep(70)
             await other.close()
             await asyncio.sleep(100)
             assert await site.history("m") == cancelled(70)
 
-    run(main())
+    run_virtual(main())
 
 
 # Agents that wait for them.
@@ -277,7 +277,7 @@ def test_an_endpoint_may_have_its_agents_wait_for_whoever_reads_slowly() -> None
             assert chunks(client) == numbers(1000)
             assert client.ended() is None
 
-    run(main())
+    run_virtual(main())
 
 
 def test_an_agent_waits_for_the_slowest_of_those_that_watch() -> None:
@@ -287,15 +287,15 @@ def test_an_agent_waits_for_the_slowest_of_those_that_watch() -> None:
             await slow.chat("work 1", "first", "t")
             await slow.chat("say 1000", "m", "t")
             await prompt.resume(thread_id="t")
-            slow.socket.stall()
+            slow.transport.hang()
             await asyncio.sleep(50)
             assert chunks(slow) == []
             assert len(chunks(prompt)) == 255
-            slow.socket.read_on()
+            slow.transport.read_on()
             await asyncio.sleep(1)
             assert chunks(slow) == chunks(prompt) == numbers(1000)
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("way", ["it leaves", "its send takes too long", "it is stopped"])
@@ -304,7 +304,7 @@ def test_an_agent_that_waits_for_one_goes_on_when_that_one_is_gone(way: str) -> 
         async with Site(slow_consumers="wait", on_disconnect="detach") as site:
             slow, other = await site.connect(), await site.connect()
             await slow.chat("say 1000", "m")
-            slow.socket.stall()
+            slow.transport.hang()
             await slow.chat("say 1000", "n")
             await asyncio.sleep(20)
             if way == "it leaves":
@@ -317,4 +317,4 @@ def test_an_agent_that_waits_for_one_goes_on_when_that_one_is_gone(way: str) -> 
             end = "cancelled stopped at 20" if way == "it is stopped" else "completed at"
             assert f"n {end}" in await site.history("n")
 
-    run(main())
+    run_virtual(main())

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from agent_messaging import AgentError, AgentMessageHandler
+from agent_messaging import AgentError, ToolExecuting
 from agent_messaging._demo import demo, evaluate, find_expressions, text_statistics
-from support import Json, Recorder, chat, decoded, run
+from agent_messaging.testing import Transcript, run_agent
 
 Tree: TypeAlias = Any  # a number, ("-", tree) or (sign, tree, tree)
 
@@ -26,28 +26,17 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-def events_for(text: str) -> list[Json]:
-    transport = Recorder()
-    assert run(AgentMessageHandler(demo).handle_message("u1", transport, chat(text)))
-    return decoded(transport.frames)
-
-
-def tools_of(events: list[Json]) -> list[str]:
-    return [event["payload"]["tool_name"] for event in events if event["type"] == "tool_executing"]
-
-
-def answer_of(events: list[Json]) -> str:
-    return "".join(
-        event["payload"]["text"] for event in events if event["type"] == "agent_response_chunk"
-    )
+def tools_of(run: Transcript) -> list[str]:
+    return [event.tool_name for event in run.events if isinstance(event, ToolExecuting)]
 
 
 # The agent.
 
 
 def test_a_run_walks_the_whole_golden_path() -> None:
-    kinds = [event["type"] for event in events_for("What is 2 + 3?")]
-    assert kinds == [
+    run = run_agent(demo, "What is 2 + 3?")
+    run.assert_golden_path(strict=True)
+    assert [event.type for event in run.events] == [
         "agent_started",
         "agent_thinking",
         "tool_executing",
@@ -61,11 +50,10 @@ def test_a_run_walks_the_whole_golden_path() -> None:
 
 
 def test_what_the_text_asks_for_is_calculated_and_answered() -> None:
-    events = events_for("What is 2 + 3, and 10 / 4?")
-    assert tools_of(events) == ["text_statistics", "calculate", "calculate"]
-    assert answer_of(events) == ("Your text has 3 words of 9 letters. 2 + 3 is 5. 10 / 4 is 2.5. ")
-    result = events[-1]["payload"]["result"]
-    assert result == {"words": 3, "calculated": {"2 + 3": 5, "10 / 4": 2.5}}
+    run = run_agent(demo, "What is 2 + 3, and 10 / 4?")
+    assert tools_of(run) == ["text_statistics", "calculate", "calculate"]
+    assert run.text == "Your text has 3 words of 9 letters. 2 + 3 is 5. 10 / 4 is 2.5. "
+    assert run.result == {"words": 3, "calculated": {"2 + 3": 5, "10 / 4": 2.5}}
 
 
 @pytest.mark.parametrize(
@@ -80,24 +68,20 @@ def test_what_the_text_asks_for_is_calculated_and_answered() -> None:
 def test_a_text_without_arithmetic_has_its_average_word_calculated(
     text: str, counted: str, average: str
 ) -> None:
-    events = events_for(text)
-    assert tools_of(events) == ["text_statistics", "calculate"]
-    assert answer_of(events) == (
+    run = run_agent(demo, text)
+    assert tools_of(run) == ["text_statistics", "calculate"]
+    assert run.text == (
         f"Your text has {counted}. There is no arithmetic in it. "
         f"A word has {average} letters on average."
     )
 
 
 def test_a_division_by_zero_is_a_tool_error_and_the_run_goes_on() -> None:
-    events = events_for("1 / 0 or 1 + 1")
-    errors = [
-        event["payload"]["error"]
-        for event in events
-        if event["type"] == "tool_completed" and event["payload"]["status"] == "error"
-    ]
+    run = run_agent(demo, "1 / 0 or 1 + 1")
+    errors = [use.error for uses in run.tools.values() for use in uses if use.status == "error"]
     assert errors == ["division by zero"]
-    assert "1 / 0 cannot be calculated: division by zero. 1 + 1 is 2. " in answer_of(events)
-    assert events[-1]["payload"]["result"]["calculated"] == {"1 + 1": 2}
+    assert "1 / 0 cannot be calculated: division by zero. 1 + 1 is 2. " in run.text
+    assert run.result == {"words": 1, "calculated": {"1 + 1": 2}}
 
 
 @given(st.text(min_size=1, max_size=300).filter(lambda text: not text.isspace()))
@@ -105,10 +89,9 @@ def test_a_division_by_zero_is_a_tool_error_and_the_run_goes_on() -> None:
 @example("\ud800 \x00 \x1b[31m")
 @example("9**9**9 10**100*10 (((((((((1/0")
 def test_every_text_gets_a_complete_run_of_at_least_two_tools(text: str) -> None:
-    events = events_for(text)
-    assert events[-1]["type"] == "agent_completed"
-    assert len(tools_of(events)) >= 2
-    assert set(tools_of(events)) == {"text_statistics", "calculate"}
+    run = run_agent(demo, text)
+    run.assert_golden_path(strict=True)
+    assert run.tools.keys() == {"text_statistics", "calculate"}
 
 
 # Text statistics.

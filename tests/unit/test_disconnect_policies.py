@@ -18,7 +18,7 @@ from agent_messaging import (
     RunRecord,
     grace,
 )
-from support import run
+from agent_messaging.testing import run_virtual
 from support.endpoints import Connection, Site
 
 Situation: TypeAlias = str
@@ -148,7 +148,7 @@ def test_runs_that_are_left_end_as_the_policy_says(
             await asyncio.sleep(60)
             assert await site.history("old", "next") == getattr(history, watchers)
 
-    run(main())
+    run_virtual(main())
 
 
 class SlowClaims:
@@ -206,14 +206,14 @@ def test_a_message_that_is_accepted_when_its_session_is_gone_is_left_already(
             assert await site.history("new") == behind
             assert await site.history("alone") == alone.replace("new", "alone")
 
-    run(main())
+    run_virtual(main())
 
 
 # Leaving, in each of its ways.
 
 
 async def fail_to_send(client: Connection) -> None:
-    client.socket.error = ConnectionError("gone")
+    client.transport.fail()
     await client.send("ping")
 
 
@@ -235,7 +235,7 @@ def test_the_policy_applies_whichever_way_the_last_watcher_leaves(way: str) -> N
             await asyncio.sleep(20)
             assert await site.history("old") == cut(12)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_retry_takes_a_run_up_again_that_was_left() -> None:
@@ -251,7 +251,7 @@ def test_a_retry_takes_a_run_up_again_that_was_left() -> None:
             await asyncio.sleep(30)
             assert await back.heard() == "old completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_one_that_is_still_being_told_what_it_missed_watches() -> None:
@@ -259,15 +259,15 @@ def test_one_that_is_still_being_told_what_it_missed_watches() -> None:
         async with Site(on_disconnect="cancel") as site:
             first, second = await site.connect(), await site.connect()
             await first.chat("work 30", "old", "t")
-            second.socket.stall()
+            second.transport.hang()
             await second.resume(thread_id="t")
             await first.close()
             await asyncio.sleep(20)
-            second.socket.read_on()
+            second.transport.read_on()
             await asyncio.sleep(20)
             assert await second.heard() == "resumed old 1-1 running, old started, old completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_stop_in_the_grace_of_a_run_that_was_left_is_the_stop_of_the_run() -> None:
@@ -284,7 +284,7 @@ def test_a_stop_in_the_grace_of_a_run_that_was_left_is_the_stop_of_the_run() -> 
             # The grace would have been over at 12.
             assert await site.history("old") == "old started at 0, old cancelled stopped at 16"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_run_that_had_ended_is_reported_as_soon_as_nobody_watches() -> None:
@@ -292,14 +292,14 @@ def test_a_run_that_had_ended_is_reported_as_soon_as_nobody_watches() -> None:
         async with Site(on_disconnect="detach") as site:
             client = await site.connect()
             await client.chat("work 2", "old")
-            client.socket.stall()
+            client.transport.hang()
             await asyncio.sleep(3)
             assert site.finished == []
             await client.close()
             (finished,) = site.finished
             assert finished.report.undelivered == 1
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), "5", None])

@@ -5,8 +5,9 @@ from typing import Any, Final
 
 import pytest
 
-from conformance import CASES
-from support import pages, run
+from agent_messaging.testing import run_virtual
+from agent_messaging.testing.conformance import EVENT_LOG_CASES
+from support import pages
 
 _BLOCKS: Final = re.findall(
     r"^```python\n(.*?)^```$",
@@ -24,12 +25,12 @@ def _page() -> dict[str, Any]:
     return names
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", EVENT_LOG_CASES)
 def test_the_log_of_the_page_passes(name: str) -> None:
-    run(CASES[name](_page()["make_log"]))
+    run_virtual(EVENT_LOG_CASES[name](_page()["make_log"]))
 
 
 def test_the_page_tests_its_log_with_every_case() -> None:
     test = _page()["test_the_log"]
     (mark,) = test.pytestmark
-    assert mark.args == ("name", CASES)
+    assert mark.args == ("name", EVENT_LOG_CASES)

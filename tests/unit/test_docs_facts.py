@@ -28,7 +28,8 @@ from agent_messaging import (
 )
 from agent_messaging.dialects.native import NativeDialect, NativeRunEncoder
 from agent_messaging.eventlog import redis_streams, sqlite
-from support import Recorder, decoded, pages, run
+from agent_messaging.testing import RecordingTransport, run_virtual
+from support import decoded, pages
 
 _WIRE: Final = pages.page("reference/wire-protocol.md")
 _STATISTICS: Final = pages.page("how-to/statistics-and-logs.md")
@@ -105,7 +106,7 @@ def test_the_messages_are_accepted_as_they_stand() -> None:
     for frame in frames:
         assert Message.from_dict(frame).to_dict() == frame
         router = MessageRouter(handler)
-        assert run(router.handle_frame("user-1", Recorder(), json.dumps(frame)))
+        assert run_virtual(router.handle_frame("user-1", RecordingTransport(), json.dumps(frame)))
 
 
 def test_the_error_messages_are_what_a_refusal_writes() -> None:
@@ -141,11 +142,11 @@ def test_every_type_is_described_once() -> None:
 def test_a_router_that_is_called_directly_answers_control_messages_as_unsupported() -> None:
     async def agent(run: Run) -> None: ...
 
-    client = Recorder()
+    client = RecordingTransport()
     router = MessageRouter(AgentMessageHandler(agent))
     frames = pages.examples(pages.section(_WIRE, "## What a client sends: control messages"))
     for frame in frames:
-        assert not run(router.handle_frame("user-1", client, json.dumps(frame)))
+        assert not run_virtual(router.handle_frame("user-1", client, json.dumps(frame)))
     codes = [frame["payload"]["code"] for frame in decoded(client.frames)]
     assert codes == ["unsupported_type"] * len(frames)
     assert frames

@@ -30,7 +30,9 @@ from agent_messaging import (
 )
 from agent_messaging.eventlog.redis_streams import RedisStreamsEventLog
 from agent_messaging.eventlog.sqlite import SqliteEventLog, SqliteLogError
-from support import Recorder, chat, pages, run
+from agent_messaging.testing import RecordingTransport, run_virtual
+from support import chat, pages
+from support.lines import own_records
 from support.redis_logs import FaultyClient, fake_client
 
 _SOURCE: Final = Path(agent_messaging.__file__).parent
@@ -107,14 +109,14 @@ def test_the_levels_and_fields_of_the_log_events_are_those_of_the_source(
     plain = logging.makeLogRecord({}).__dict__.keys() | {"event", "message", "asctime"}
 
     with caplog.at_level(logging.DEBUG, logger="agent_messaging"):
-        run(everything_that_handlers_log())
-        run(everything_that_endpoints_log())
-        run(everything_that_logs_log())
+        run_virtual(everything_that_handlers_log())
+        run_virtual(everything_that_endpoints_log())
+        run_virtual(everything_that_logs_log())
         asyncio.run(everything_that_a_log_on_disk_logs(tmp_path / "log.db"))
 
     logged: dict[Event, set[str]] = {}
     levels: dict[Event, set[str]] = {}
-    for record in caplog.records:
+    for record in own_records(caplog):
         if record.name.startswith("agent_messaging"):
             event = (record.name, record.__dict__["event"])
             logged.setdefault(event, set()).update(record.__dict__.keys() - plain)
@@ -154,11 +156,11 @@ async def everything_that_handlers_log() -> None:
     def raising(finished: RunFinished) -> None:
         raise ValueError
 
-    cases: list[tuple[AgentLike, Message, Recorder]] = [
-        (failing, Message(type="dance"), Recorder()),
-        (failing, chat(), Recorder(hangs_at=1)),
-        (failing, chat(), Recorder(fails_at=1)),
-        (compat.adapt_service(_Former()), chat(), Recorder()),
+    cases: list[tuple[AgentLike, Message, RecordingTransport]] = [
+        (failing, Message(type="dance"), RecordingTransport()),
+        (failing, chat(), RecordingTransport(hangs_at=1)),
+        (failing, chat(), RecordingTransport(fails_at=1)),
+        (compat.adapt_service(_Former()), chat(), RecordingTransport()),
     ]
     for agent, message, client in cases:
         handler = AgentMessageHandler(agent, on_run_finished=raising, final_send_timeout=1.0)
@@ -225,8 +227,8 @@ async def everything_that_endpoints_log() -> None:
         log_timeout=1.0,
     )
     async with endpoint:
-        session = await endpoint.open("ada", Recorder(), close=fail_to_close)
-        await endpoint.serve("ada", _nothing(), Recorder(fails_at=1))
+        session = await endpoint.open("ada", RecordingTransport(), close=fail_to_close)
+        await endpoint.serve("ada", _nothing(), RecordingTransport(fails_at=1))
         await session.receive("{")
         await session.receive('{"type": "raise"}')
         await session.receive('{"type": "stay"}')
@@ -234,7 +236,7 @@ async def everything_that_endpoints_log() -> None:
         await asyncio.sleep(1.0)
         await session.receive('{"type": "stop_agent", "payload": {"thread_id": "t-1"}}')
         await asyncio.sleep(2.0)
-        await endpoint.open("eve", Recorder(fails_at=1))
+        await endpoint.open("eve", RecordingTransport(fails_at=1))
         await log.claim(
             Lease("ada", "left", "token"),
             thread_id="t",
@@ -245,10 +247,10 @@ async def everything_that_endpoints_log() -> None:
         )
         await endpoint.recover()
         await session.receive('{"type": "resume", "payload": {"after": {"left": 9}}}')
-        another = await endpoint.open("bob", Recorder())
+        another = await endpoint.open("bob", RecordingTransport())
         await another.receive('{"type": "chat", "payload": {"text": "forget"}}')
         await asyncio.sleep(2.0)
-        another = await endpoint.open("bob", Recorder())
+        another = await endpoint.open("bob", RecordingTransport())
         await another.receive('{"type": "chat", "payload": {"text": "close"}}')
         await asyncio.sleep(2.0)
     may_end.set()

@@ -27,7 +27,8 @@ from agent_messaging import (
     ThreadPolicy,
     UserStats,
 )
-from support import Json, Recorder, decoded, pages, run
+from agent_messaging.testing import RecordingTransport, run_virtual
+from support import Json, decoded, pages
 
 _WIRE: Final = pages.page("reference/wire-protocol.md")
 _SERVE: Final = pages.page("how-to/serve-sessions.md")
@@ -47,7 +48,7 @@ async def _talk(*frames: Json, seconds: float = 1.0, **options: Any) -> list[Jso
         if run.request == "stay":
             await asyncio.Event().wait()
 
-    client = Recorder()
+    client = RecordingTransport()
     async with Endpoint(AgentMessageHandler(agent), **options) as endpoint:
         session = await endpoint.open("user-1", client)
         for frame in frames:
@@ -64,7 +65,7 @@ def _chat(text: str, **envelope: str) -> Json:
 
 def _everything() -> list[Json]:
     """Each answer that there is, from a session that asks for it."""
-    return run(
+    return run_virtual(
         _talk(
             {"type": "ping"},
             {"type": "ping", "payload": {"id": 7}},
@@ -130,7 +131,7 @@ def test_the_control_messages_are_accepted_as_they_stand_and_have_the_fields_tha
 ):
     messages = pages.examples(_CONTROL_IN)
     assert {frame["type"] for frame in messages} == set(pages.headings(_CONTROL_IN))
-    answers = run(_talk(*messages, seconds=0.0, heartbeat=None))
+    answers = run_virtual(_talk(*messages, seconds=0.0, heartbeat=None))
     kinds = [frame["type"] for frame in answers]
     assert kinds == [
         "connection_established",
@@ -145,7 +146,7 @@ def test_the_control_messages_are_accepted_as_they_stand_and_have_the_fields_tha
 def test_every_control_message_is_an_endpoints_own() -> None:
     described = set(pages.headings(_CONTROL_IN))
     for kind in MessageType:
-        answers = run(_talk({"type": kind}, heartbeat=None))[1:]
+        answers = run_virtual(_talk({"type": kind}, heartbeat=None))[1:]
         refusals = [frame["payload"].get("code") for frame in answers]
         assert ("unsupported_type" not in refusals) == (
             kind in described | {"start_agent", "user_message", "chat"}
@@ -153,7 +154,7 @@ def test_every_control_message_is_an_endpoints_own() -> None:
 
 
 def test_a_code_is_retried_after_its_seconds_only_if_the_rate_was_passed() -> None:
-    answers = run(
+    answers = run_virtual(
         _talk(_chat("one"), _chat("two"), seconds=0.0, limits=Limits(messages_per_minute=1))
     )
     (refusal,) = [frame["payload"] for frame in answers if frame["type"] == "error_message"]

@@ -19,8 +19,10 @@ from agent_messaging import (
     RunFinished,
     TransportError,
 )
-from support import Recorder, chat, run
-from support.clients import Client, ManualClock, steps
+from agent_messaging.testing import RecordingTransport, loop_clock, run_virtual
+from support import chat
+from support.clients import Client
+from support.loop import steps
 
 COMPLETED = MessageType.AGENT_COMPLETED
 
@@ -86,15 +88,13 @@ def test_what_may_not_come_here_is_not_relayed(kind: str) -> None:
 def test_a_relayed_end_is_the_end_and_interrupts_open_tools_first(
     kind: str, completed: bool
 ) -> None:
-    clock = ManualClock()
-
     async def agent(run: Run) -> str:
         await run.tool_executing("c1", "search")
-        clock.move(2)
+        await asyncio.sleep(2)
         await run.relay(MessageType(kind), {"words": "of its own"})
         return "its own result"
 
-    client = Client(AgentMessageHandler(agent, clock=clock.clock))
+    client = Client(AgentMessageHandler(agent, clock=loop_clock()))
     assert client.say(chat()) is completed
     assert client.types == ["agent_started", "tool_executing", "tool_completed", kind]
     interrupted = client.payload("tool_completed")
@@ -106,16 +106,14 @@ def test_a_relayed_end_is_the_end_and_interrupts_open_tools_first(
 
 
 def test_relaying_anything_but_an_end_leaves_open_tools_and_the_clock_alone() -> None:
-    clock = ManualClock()
-
     async def agent(run: Run) -> None:
         await run.tool_executing("c1", "search")
-        clock.move(2)
+        await asyncio.sleep(2)
         await run.relay(MessageType.AGENT_THINKING, {"text": "Looking"})
-        clock.move(1)
+        await asyncio.sleep(1)
         await run.tool_completed("c1", "found")
 
-    client = Client(AgentMessageHandler(agent, clock=clock.clock))
+    client = Client(AgentMessageHandler(agent, clock=loop_clock()))
     assert client.say(chat()) is True
     completed = client.payload("tool_completed")
     assert (completed["status"], completed["duration_ms"]) == ("ok", 3000)
@@ -170,7 +168,7 @@ def test_a_run_that_is_cancelled_after_its_relayed_end_raises_on() -> None:
         assert client.types == ["agent_started", "agent_completed"]
         assert told[0].report.outcome is COMPLETED
 
-    run(main())
+    run_virtual(main())
 
 
 # What is not the agent's.
@@ -225,18 +223,16 @@ def test_a_relayed_start_is_the_only_one() -> None:
 
 
 def test_the_duration_is_measured_from_the_relayed_start() -> None:
-    clock = ManualClock()
-
     class Slow(Relaying):
         async def handle_start_agent(self, run: Run) -> object:
-            clock.move(10)
+            await asyncio.sleep(10)
             await run.relay(*STARTED)
-            clock.move(2)
+            await asyncio.sleep(2)
             return "done"
 
         handle_user_message = handle_start_agent
 
-    client = Client(AgentMessageHandler(Slow(), clock=clock.clock))
+    client = Client(AgentMessageHandler(Slow(), clock=loop_clock()))
     assert client.say(chat()) is True
     assert client.payload("agent_completed")["duration_ms"] == 2000
 
@@ -277,6 +273,6 @@ def test_relaying_over_a_failed_transport_raises_and_the_run_is_disconnected() -
         told.append(run)
 
     told: list[Run] = []
-    client = Client(AgentMessageHandler(agent), Recorder(fails_at=1))
+    client = Client(AgentMessageHandler(agent), RecordingTransport(fails_at=1))
     assert client.say(chat()) is False
     assert [each.report.outcome for each in told] == [MessageType.AGENT_CANCELLED]

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextvars
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, cast
 
@@ -21,8 +21,9 @@ from agent_messaging import (
     Run,
     grace,
 )
-from support import Json, decoded, run, tasks_left
-from support.endpoints import Site, Socket, frame, settle, worker
+from agent_messaging.testing import RecordingTransport, counted_ids, run_virtual
+from support import Json, decoded, tasks_left
+from support.endpoints import Site, frame, settle, worker
 
 SECONDS: Final = (
     "cancel_grace",
@@ -95,15 +96,13 @@ def test_leaving_what_was_not_entered_is_a_configuration_error_and_leaves_nothin
             await endpoint.__aexit__(None, None, None)
         assert tasks_left() == []
 
-    run(main())
+    run_virtual(main())
 
 
 # Where its ids and times come from, and what it decodes with.
 
 
 def test_ids_times_limits_and_the_dialect_are_the_hosts() -> None:
-    numbers = iter(range(1, 100))
-
     async def main() -> list[Json]:
         dialect = NativeDialect(limits=Limits(frame_bytes=60))
         clock = Clock(wall=lambda: 12.5, monotonic=lambda: 3.0)
@@ -113,16 +112,16 @@ def test_ids_times_limits_and_the_dialect_are_the_hosts() -> None:
             dialect=dialect,
             limits=Limits(runs_per_user=3),
             clock=clock,
-            new_id=lambda: f"id-{next(numbers)}",
+            new_id=counted_ids(),
         ) as endpoint:
-            socket = Socket()
-            session = await endpoint.open("u1", socket.send)
+            socket = RecordingTransport()
+            session = await endpoint.open("u1", socket)
             await session.receive(frame("chat", {"text": "answer"}))
             await session.receive(frame("chat", {"text": "x" * 60}))
             await settle()
             return decoded(socket.frames)
 
-    greeting, refusal, started, completed = run(main())
+    greeting, refusal, started, completed = run_virtual(main())
     assert greeting["payload"]["limits"]["runs_per_user"] == 3
     assert refusal["payload"]["code"] == "frame_too_large"
     assert {each["timestamp"] for each in (greeting, refusal, started, completed)} == {12.5}
@@ -153,12 +152,12 @@ def test_a_log_of_the_hosts_is_used_also_while_it_counts_as_false() -> None:
     async def main() -> None:
         log = Countable()
         async with Endpoint(AgentMessageHandler(worker), log=cast("EventLog", log)) as endpoint:
-            session = await endpoint.open("u1", Socket().send)
+            session = await endpoint.open("u1", RecordingTransport())
             await session.receive(frame("chat", {"text": "answer"}, message_id="m"))
             await settle()
         assert await log.inner.find_claim("u1", "m") is not None
 
-    run(main())
+    run_virtual(main())
 
 
 # What agents are given.
@@ -170,11 +169,15 @@ def test_a_run_knows_its_connection_and_what_the_host_said_of_it_and_no_socket()
     async def agent(run: Run) -> None:
         seen.append(run)
 
+    async def frames() -> AsyncIterator[str]:
+        yield frame("chat", {"text": "x"})
+        await settle()
+
     metadata: Mapping[str, object] = MappingProxyType({"ip": "192.0.2.1"})
 
     async def main() -> None:
         async with Site(agent) as site:
-            session = await site.endpoint.open("u1", Socket().send, metadata=metadata)
+            session = await site.endpoint.open("u1", RecordingTransport(), metadata=metadata)
             await session.receive(frame("chat", {"text": "x"}, message_id="a"))
             other = await site.connect()
             await other.chat("x", "b")
@@ -190,8 +193,15 @@ def test_a_run_knows_its_connection_and_what_the_host_said_of_it_and_no_socket()
             assert [event async for event in stream]
             assert seen[2].context.metadata == {}
             assert seen[2].websocket is None
+            stream = await site.endpoint.stream(
+                "u1", frame("chat", {"text": "x"}), metadata=metadata
+            )
+            assert [event async for event in stream]
+            assert seen[3].context.metadata is metadata
+            await site.endpoint.serve("u1", frames(), RecordingTransport(), metadata=metadata)
+            assert seen[4].context.metadata is metadata
 
-    run(main())
+    run_virtual(main())
 
 
 def test_each_run_is_in_a_copy_of_the_context_in_which_its_message_was_received() -> None:
@@ -221,7 +231,7 @@ def test_each_run_is_in_a_copy_of_the_context_in_which_its_message_was_received(
             ]
             assert variable.get() == "the host's"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_sends_are_in_a_copy_of_the_context_in_which_the_session_was_opened() -> None:
@@ -244,7 +254,7 @@ def test_sends_are_in_a_copy_of_the_context_in_which_the_session_was_opened() ->
         assert "received" not in seen
         assert "opened" in seen
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_finish_hook_is_called_when_all_is_delivered_or_nobody_watches() -> None:
@@ -259,4 +269,4 @@ def test_a_finish_hook_is_called_when_all_is_delivered_or_nobody_watches() -> No
             assert finished.report.undelivered == 0
             assert finished.report.delivered == finished.report.decided
 
-    run(main())
+    run_virtual(main())

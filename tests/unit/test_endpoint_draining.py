@@ -16,8 +16,9 @@ from agent_messaging import (
     SessionEnd,
     WebSocketLike,
 )
-from support import run, tasks_left
-from support.endpoints import Connection, Site, Socket, frame, now, settle, worker
+from agent_messaging.testing import RecordingTransport, run_virtual
+from support import tasks_left
+from support.endpoints import Connection, Site, frame, now, settle, worker
 from support.logs import TroubledLog, site_on, takes
 
 #: An endpoint's defaults, in seconds.
@@ -58,7 +59,7 @@ def test_from_the_call_on_new_messages_are_refused_and_nothing_else_is() -> None
             await asyncio.sleep(10)
             assert await client.heard() == "b cancelled stopped, a completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_it_is_a_plain_function_that_a_signal_handler_may_call_at_any_time() -> None:
@@ -76,7 +77,7 @@ def test_it_is_a_plain_function_that_a_signal_handler_may_call_at_any_time() -> 
 
     endpoint = Site().endpoint
     endpoint.start_draining()  # not entered, without a loop
-    run(main())
+    run_virtual(main())
 
 
 # Draining.
@@ -92,7 +93,7 @@ def test_it_returns_as_soon_as_nothing_runs_and_nothing_waits() -> None:
             assert await client.heard() == "a completed, b started, b completed"
             assert client.ended() is None
 
-    run(main())
+    run_virtual(main())
 
 
 def test_an_endpoint_without_runs_is_drained_at_once() -> None:
@@ -102,7 +103,7 @@ def test_an_endpoint_without_runs_is_drained_at_once() -> None:
             await site.endpoint.drain()
             assert now() < 0.1
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("seconds", [0.0, 3.0, None])
@@ -118,7 +119,7 @@ def test_what_is_left_after_the_time_is_cancelled_and_what_waits_never_begins(
             assert now() - began == pytest.approx(expected, abs=0.1)
             assert await client.heard() == "b cancelled shutdown, a cancelled shutdown"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_the_time_of_an_endpoint_is_its_own() -> None:
@@ -127,7 +128,7 @@ def test_the_time_of_an_endpoint_is_its_own() -> None:
             await begin(site, 100)
         assert now() == pytest.approx(7, abs=0.1)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_draining_twice_at_once_and_again_is_draining() -> None:
@@ -140,7 +141,7 @@ def test_draining_twice_at_once_and_again_is_draining() -> None:
             await site.endpoint.drain()
             assert now() == pytest.approx(5, abs=0.1)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_drain_that_is_cancelled_cancels_what_is_left_and_does_not_wait_for_it() -> None:
@@ -159,7 +160,7 @@ def test_a_drain_that_is_cancelled_cancels_what_is_left_and_does_not_wait_for_it
             await asyncio.sleep(2)
             assert await client.heard() == "a started, a cancelled shutdown"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_bound_of_the_hosts_around_it_holds() -> None:
@@ -170,7 +171,7 @@ def test_a_bound_of_the_hosts_around_it_holds() -> None:
                 await asyncio.wait_for(site.endpoint.drain(), 4)
             assert now() == pytest.approx(4, abs=0.1)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_it_waits_a_while_for_what_sessions_are_still_to_be_sent() -> None:
@@ -181,14 +182,14 @@ def test_it_waits_a_while_for_what_sessions_are_still_to_be_sent() -> None:
             await site.endpoint.drain()
             assert (await slow.heard()).endswith("a completed")
             stalled = await site.connect()
-            stalled.socket.stall()
+            stalled.transport.hang()
             await stalled.send("ping")
             began = now()
             await site.endpoint.drain()
             assert now() - began == pytest.approx(5)
             assert stalled.ended() is None
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("seconds", [1.0, 20.0])
@@ -208,7 +209,7 @@ def test_a_message_that_is_being_claimed_as_it_begins_is_drained_too(seconds: fl
             end = "a completed" if seconds < 5 else "a cancelled shutdown"
             assert await client.heard() == f"a started, {end}"
 
-    run(main())
+    run_virtual(main())
 
 
 # Handlers of the host's own.
@@ -265,7 +266,7 @@ def test_handlers_of_the_hosts_own_are_waited_for_then_cancelled(
             assert now() == pytest.approx(drained, abs=0.1)
             assert dancer.ended == ended
 
-    run(main())
+    run_virtual(main())
 
 
 # Leaving.
@@ -279,10 +280,10 @@ def test_leaving_drains_and_then_ends_the_sessions_with_a_last_word() -> None:
         assert now() == pytest.approx(6, abs=0.1)
         assert await client.heard() == ("a completed, b started, b completed, error shutting_down")
         assert await idle.heard() == "error shutting_down"
-        assert client.socket.closed == idle.socket.closed == ["shutdown"]
+        assert client.transport.closed == idle.transport.closed == ["shutdown"]
         assert client.ended() == idle.ended() == "shutdown"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_connection_that_is_served_ends_as_the_endpoint_is_left() -> None:
@@ -291,16 +292,16 @@ def test_a_connection_that_is_served_ends_as_the_endpoint_is_left() -> None:
         await asyncio.Event().wait()
 
     async def main() -> None:
-        socket = Socket()
+        socket = RecordingTransport()
         async with Site() as site:
             serving = asyncio.create_task(
-                site.endpoint.serve("u1", silence(), socket.send), name="an agent's own"
+                site.endpoint.serve("u1", silence(), socket), name="an agent's own"
             )
             await asyncio.sleep(1)
         assert await serving == SessionEnd(reason="shutdown")
         assert now() == pytest.approx(2, abs=0.1)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_after_it_was_left_nobody_is_let_in() -> None:
@@ -308,16 +309,16 @@ def test_after_it_was_left_nobody_is_let_in() -> None:
         async with Site() as site:
             client = await site.connect()
         await client.chat("answer", "late")
-        socket = Socket()
+        socket = RecordingTransport()
         with pytest.raises(RemoteError, match="shutting_down"):
-            await site.endpoint.open("u1", socket.send)
+            await site.endpoint.open("u1", socket)
         with pytest.raises(RemoteError, match="shutting_down"):
             await site.endpoint.stream("u1", frame("ping"))
         assert socket.frames == []
         await site.endpoint.drain()
         assert site.endpoint.stats()["refusals"] == {"shutting_down": 2}
 
-    run(main())
+    run_virtual(main())
 
 
 def test_leaving_while_it_is_cancelled_still_ends_everything() -> None:
@@ -340,13 +341,13 @@ def test_leaving_while_it_is_cancelled_still_ends_everything() -> None:
         )
         assert tasks_left() == []
 
-    run(main())
+    run_virtual(main())
 
 
 def test_its_own_log_is_closed_and_a_hosts_is_not() -> None:
     async def main() -> None:
         async with Endpoint(AgentMessageHandler(worker)) as endpoint:
-            session = await endpoint.open("u1", Socket().send)
+            session = await endpoint.open("u1", RecordingTransport())
             await session.receive(frame("chat", {"text": "answer"}))
         with pytest.raises(EventLogError, match="closed"):
             await endpoint.forget("u1")
@@ -354,4 +355,4 @@ def test_its_own_log_is_closed_and_a_hosts_is_not() -> None:
             pass
         assert await site.log.find_run("u1", "r1") is None
 
-    run(main())
+    run_virtual(main())

@@ -9,8 +9,9 @@ import pytest
 
 from agent_messaging import AgentMessageHandler, AgentRegistry, ErrorCode, Limits, RemoteError
 from agent_messaging._users import User
-from support import run
-from support.endpoints import Connection, Site, Socket, frame, settle, worker
+from agent_messaging.testing import RecordingTransport, run_virtual
+from support.endpoints import Connection, Site, frame, settle, worker
+from support.lines import own_records
 
 
 def errors(connection: Connection) -> list[tuple[str, str | None, float | None]]:
@@ -42,7 +43,7 @@ def test_a_minutes_messages_may_come_at_once_and_then_one_for_each_that_is_refil
             assert errors(client)[2:] == [("rate_limited", "m61", 0.9)]
             assert site.endpoint.stats()["runs_accepted"] == 61
 
-    run(main())
+    run_virtual(main())
 
 
 def test_every_frame_counts_whatever_is_in_it() -> None:
@@ -65,7 +66,7 @@ def test_every_frame_counts_whatever_is_in_it() -> None:
             await client.send("ping", {"id": 1})
             assert (await client.heard()).endswith("pong 1")
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_user_has_one_bucket_over_all_sessions_and_another_user_another() -> None:
@@ -84,7 +85,7 @@ def test_a_user_has_one_bucket_over_all_sessions_and_another_user_another() -> N
             await stranger.chat("answer", "theirs")
             assert await stranger.heard() == "theirs started, theirs completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_coming_back_makes_nobody_faster() -> None:
@@ -101,7 +102,7 @@ def test_coming_back_makes_nobody_faster() -> None:
             await client.chat("answer", "later")
             assert await client.heard() == "later started, later completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_bucket_holds_no_more_than_a_minutes_worth_however_long_a_user_was_silent() -> None:
@@ -113,7 +114,7 @@ def test_a_bucket_holds_no_more_than_a_minutes_worth_however_long_a_user_was_sil
                 await client.chat("answer", f"m{number}")
             assert errors(client) == [("rate_limited", "m2", 30.0)]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_without_a_bound_a_user_may_be_as_fast_as_it_can() -> None:
@@ -129,7 +130,7 @@ def test_without_a_bound_a_user_may_be_as_fast_as_it_can() -> None:
             assert errors(client) == []
             assert site.endpoint.stats()["runs_completed"] == 2000
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("state", ["too fast", "draining", "too many runs"])
@@ -152,7 +153,7 @@ def test_a_retry_is_answered_whatever_the_limits(state: str) -> None:
             assert len(errors(other)) == 1
             assert site.endpoint.stats()["retries"] == 1
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_client_that_is_too_fast_may_still_leave() -> None:
@@ -164,7 +165,7 @@ def test_a_client_that_is_too_fast_may_still_leave() -> None:
             await client.send("disconnect")
             assert client.ended() == "disconnected"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_what_another_limit_refuses_takes_no_message_token() -> None:
@@ -185,7 +186,7 @@ def test_what_another_limit_refuses_takes_no_message_token() -> None:
                 "rate_limited",
             ]
 
-    run(main())
+    run_virtual(main())
 
 
 # Each code.
@@ -268,7 +269,7 @@ def test_each_refusal_has_its_code_its_counter_and_its_line_and_the_session_live
             assert site.endpoint.stats()["refusals"] == {code: 1}
             await client.send("ping", {"id": 9})
             assert (await client.heard()).endswith("pong 9")
-            (line,) = [vars(each) for each in caplog.records if each.msg]
+            (line,) = [vars(each) for each in own_records(caplog) if each.msg]
             fields = ("event", "user_id", "connection_id", "code", "message_id")
             connection_id = client.session.connection_id
             assert [line[name] for name in fields] == [
@@ -279,7 +280,7 @@ def test_each_refusal_has_its_code_its_counter_and_its_line_and_the_session_live
                 message_id,
             ]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_every_code_of_a_refusal_is_seen_here_or_where_it_belongs() -> None:
@@ -304,7 +305,7 @@ def test_no_more_stops_wait_for_their_runs_than_answers_may_wait() -> None:
                 "pong, stopped a, stopped a, stopped a, stopped nothing"
             )
 
-    run(main())
+    run_virtual(main())
 
 
 # Sessions.
@@ -316,7 +317,7 @@ def test_a_session_too_many_is_refused_until_another_has_ended() -> None:
             first, _ = await site.connect(), await site.connect()
             for _ in range(2):
                 with pytest.raises(RemoteError) as refused:
-                    await site.endpoint.open("u1", Socket().send)
+                    await site.endpoint.open("u1", RecordingTransport())
                 assert refused.value.code is ErrorCode.TOO_MANY_SESSIONS
             await site.connect("u2")
             await first.close()
@@ -325,7 +326,7 @@ def test_a_session_too_many_is_refused_until_another_has_ended() -> None:
             assert stats["refusals"] == {"too_many_sessions": 2}
             assert (stats["sessions"], stats["sessions_opened"]) == (3, 4)
 
-    run(main())
+    run_virtual(main())
 
 
 # Memory.
@@ -347,7 +348,7 @@ def test_ten_thousand_threads_of_one_user_leave_nothing_behind() -> None:
             assert (user.threads, user.runs, user.places) == ({}, {}, 0)
             assert not client.session.delivery.watches
 
-    run(main())
+    run_virtual(main())
 
 
 def left(site: Site) -> dict[str, object]:
@@ -365,7 +366,7 @@ def test_of_users_that_left_nothing_is_known_a_minute_later() -> None:
             await (await site.connect("another")).close()
             assert [*left(site)] == ["another"]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_of_users_that_left_no_more_than_a_bound_are_known_at_all() -> None:
@@ -378,4 +379,4 @@ def test_of_users_that_left_no_more_than_a_bound_are_known_at_all() -> None:
             assert len(left(site)) == 100_000
             assert "first" not in left(site)
 
-    run(main())
+    run_virtual(main())

@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 
 from agent_messaging import MessageType, Run
-from support import run
+from agent_messaging.testing import run_virtual
 from support.endpoints import Site, now
 
 #: Seconds after which the agents give up, long after every test has seen what it came for.
@@ -55,7 +55,7 @@ def test_one_that_has_relayed_its_end_is_stopped_all_the_same(act: str, seconds:
             assert stats["agents_abandoned"] == (1 if seconds else 0)
             assert await site.history("old") == "old started at 0, old completed at 0"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_one_that_has_relayed_its_end_is_not_cut_because_nobody_watches_any_more() -> None:
@@ -74,7 +74,7 @@ def test_one_that_has_relayed_its_end_is_not_cut_because_nobody_watches_any_more
             await asyncio.sleep(10)
             assert ended == [pytest.approx(5, abs=0.1)]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_draining_returns_for_one_that_has_relayed_its_end() -> None:
@@ -89,4 +89,4 @@ def test_draining_returns_for_one_that_has_relayed_its_end() -> None:
                 "old started, old completed, waits queued 1, waits cancelled shutdown"
             )
 
-    run(main())
+    run_virtual(main())

@@ -7,7 +7,8 @@ from typing import Any, Final
 import pytest
 
 from agent_messaging import AgentError, ConfigurationError, EventLogError, Run
-from support import run, tasks_left
+from agent_messaging.testing import run_virtual
+from support import tasks_left
 from support.endpoints import Connection, Site, frame, now, settle
 from support.logs import TroubledLog, fails, site_on
 
@@ -87,7 +88,7 @@ def test_an_endpoint_that_has_done_nothing_has_counted_nothing() -> None:
             assert site.endpoint.users() == {}
             assert site.endpoint.runs("u1") == ()
 
-    run(main())
+    run_virtual(main())
 
 
 def test_the_counters_follow_what_happens() -> None:
@@ -122,7 +123,7 @@ def test_the_counters_follow_what_happens() -> None:
                 "retries": 1,
             }
 
-    run(main())
+    run_virtual(main())
 
 
 def test_an_event_counts_once_for_each_session_whose_transport_took_it() -> None:
@@ -144,7 +145,7 @@ def test_an_event_counts_once_for_each_session_whose_transport_took_it() -> None
             }
             assert site.endpoint.stats()["undelivered_events"] == 0
 
-    run(main())
+    run_virtual(main())
 
 
 def test_an_event_that_no_transport_took_by_the_time_of_the_report_is_undelivered() -> None:
@@ -154,7 +155,7 @@ def test_an_event_that_no_transport_took_by_the_time_of_the_report_is_undelivere
             await client.chat("2", "a")
             await client.close()
             stalled = await site.connect("u2")
-            stalled.socket.stall()
+            stalled.transport.hang()
             await stalled.chat("2", "b")
             await asyncio.sleep(2)
             assert site.endpoint.stats()["undelivered_events"] == 1
@@ -164,13 +165,13 @@ def test_an_event_that_no_transport_took_by_the_time_of_the_report_is_undelivere
             assert len(site.finished) == 1
             await asyncio.sleep(0.2)
             assert [each.report.undelivered for each in site.finished] == [1, 2]
-            stalled.socket.read_on()
+            stalled.transport.read_on()
             await settle()
             assert site.endpoint.stats()["undelivered_events"] == 3
             assert (await stalled.heard()) == "b started, b completed"
             assert site.finished[1].report.undelivered == 2
 
-    run(main())
+    run_virtual(main())
 
 
 def test_the_durations_are_counted_in_the_first_bound_that_they_do_not_pass() -> None:
@@ -187,7 +188,7 @@ def test_the_durations_are_counted_in_the_first_bound_that_they_do_not_pass() ->
             assert after["counts"] == [1, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 2]
             assert after["total_ms"] == 10 + 20 + 2_500 + 300_000 + 301_000 * 2
 
-    run(main())
+    run_virtual(main())
 
 
 # Looking.
@@ -226,7 +227,7 @@ def test_users_and_runs_are_told_as_they_are() -> None:
             assert [info.message_id for info in site.endpoint.runs("u1")] == ["b"]
             assert site.endpoint.users()["u1"]["sessions"] == 0
 
-    run(main())
+    run_virtual(main())
 
 
 def test_what_is_handed_out_is_a_copy() -> None:
@@ -251,7 +252,7 @@ def test_what_is_handed_out_is_a_copy() -> None:
             spoil(endpoint.users())
             assert (endpoint.stats(), endpoint.users(), endpoint.runs("u1")) == before
 
-    run(main())
+    run_virtual(main())
 
 
 # Forgetting.
@@ -270,7 +271,7 @@ def test_a_user_that_is_forgotten_has_no_sessions_no_runs_and_no_past() -> None:
             await site.endpoint.forget("u1")
             assert now() - began == pytest.approx(2)
             assert one.ended() == tab.ended() == "forgotten"
-            assert one.socket.closed == tab.socket.closed == ["forgotten"]
+            assert one.transport.closed == tab.transport.closed == ["forgotten"]
             assert await one.heard() == await tab.heard() == ""
             assert list(site.endpoint.users()) == ["u2"]
             assert await site.history("past", "a", "b") == ""
@@ -284,7 +285,7 @@ def test_a_user_that_is_forgotten_has_no_sessions_no_runs_and_no_past() -> None:
             await asyncio.sleep(5)
             assert await other.heard() == "theirs started, theirs completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_log_that_cannot_forget_now_may_be_asked_again() -> None:
@@ -300,7 +301,7 @@ def test_a_log_that_cannot_forget_now_may_be_asked_again() -> None:
             await site.endpoint.forget("u1")
             assert log.calls["forget"] == 2
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("user_id", ["", "x" * 129, None, 5, "a\nb"])
@@ -310,7 +311,7 @@ def test_a_user_that_cannot_be_is_a_configuration_error(user_id: Any) -> None:
             with pytest.raises(ConfigurationError, match="user_id"):
                 await site.endpoint.forget(user_id)
 
-    run(main())
+    run_virtual(main())
 
 
 # The tasks.
@@ -324,9 +325,9 @@ async def busy(site: Site) -> list[Connection]:
         await client.chat("say 10", "b", "t")
         await client.chat("deaf 100", "c", "t2")
         await client.stop("c")
-    clients[0].socket.stall()
+    clients[0].transport.hang()
     await clients[0].send("ping")
-    clients[1].socket.error = ConnectionError("gone")
+    clients[1].transport.fail()
     await clients[1].send("ping")
     await clients[2].close()
     await clients[3].send("disconnect")
@@ -342,7 +343,7 @@ def test_each_task_bears_the_name_of_the_package_and_none_is_left_behind() -> No
         async with Site(heartbeat=1.0, idle_timeout=20.0) as site:
             clients = await busy(site)
             serving = asyncio.create_task(
-                site.endpoint.serve("u9", silence(), clients[4].socket.send), name="an agent's own"
+                site.endpoint.serve("u9", silence(), clients[4].transport), name="an agent's own"
             )
             stream = await site.endpoint.stream("u8", frame("chat", {"text": "work 50"}))
             names = [task.get_name() for task in tasks_left() if task is not serving]
@@ -353,4 +354,4 @@ def test_each_task_bears_the_name_of_the_package_and_none_is_left_behind() -> No
         await asyncio.sleep(100)
         assert tasks_left() == []
 
-    run(main())
+    run_virtual(main())

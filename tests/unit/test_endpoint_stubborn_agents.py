@@ -8,9 +8,10 @@ from typing import Final
 
 import pytest
 
-from agent_messaging import LifecycleError, MessageType, Run
-from support import run
+from agent_messaging import AgentMessageHandler, LifecycleError, MessageType, Run
+from agent_messaging.testing import run_virtual
 from support.endpoints import Connection, Site, now, worker
+from support.lines import own_records
 
 #: Seconds after which the agents give up, long after every test has seen what it came for.
 _GIVE_UP: Final = 500.0
@@ -113,7 +114,7 @@ def test_a_stop_returns_and_frees_the_thread(agent: Agent, target: str) -> None:
             await see_silence(client)
             see_counts(site, alive=0)
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("agent", AGENTS)
@@ -129,7 +130,7 @@ def test_one_that_is_replaced_gives_its_place_up(agent: Agent) -> None:
             see_counts(site, alive=1)
             await see_silence(client)
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("agent", AGENTS)
@@ -144,7 +145,7 @@ def test_draining_returns(agent: Agent) -> None:
             see_counts(site, alive=1)
             await see_silence(client)
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("agent", AGENTS)
@@ -157,12 +158,12 @@ def test_leaving_the_endpoint_returns_though_the_agents_task_outlives_it(agent: 
         assert beside_chunks(await client.heard()) == (
             "old cancelled shutdown, error shutting_down"
         )
-        assert client.socket.closed == ["shutdown"]
+        assert client.transport.closed == ["shutdown"]
         see_counts(site, alive=1)
         await see_silence(client)
         see_counts(site, alive=0)
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("agent", AGENTS)
@@ -180,7 +181,7 @@ def test_leaving_by_an_exception_returns_too(agent: Agent) -> None:
         assert now() == pytest.approx(_DRAIN_TIMEOUT + _CANCEL_GRACE, abs=0.1)
         see_counts(site, alive=1)
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("agent", AGENTS)
@@ -194,7 +195,7 @@ def test_one_that_is_left_is_abandoned_too(agent: Agent) -> None:
             assert (await site.history("old")).endswith("old cancelled disconnected at 10")
             see_counts(site, alive=1)
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("agent", AGENTS)
@@ -211,7 +212,7 @@ def test_whoever_comes_back_while_it_does_not_end_hears_the_end_in_time(agent: A
             assert now() == pytest.approx(_CANCEL_GRACE, abs=0.1)
             see_counts(site, alive=1)
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("agent", AGENTS)
@@ -226,7 +227,7 @@ def test_forgetting_its_user_returns(agent: Agent) -> None:
             see_counts(site, alive=1)
             assert site.endpoint.users() == {}
 
-    run(main())
+    run_virtual(main())
 
 
 # Being abandoned.
@@ -248,7 +249,7 @@ def test_the_grace_is_the_endpoints_and_an_agent_that_ends_in_it_is_not_abandone
                 assert (in_time, late) == ((expected, "") if name == "in time" else ("", expected))
             assert site.endpoint.stats()["agents_abandoned"] == 1
 
-    run(main())
+    run_virtual(main())
 
 
 def test_what_an_abandoned_agent_emits_is_refused_and_its_result_is_nobodys() -> None:
@@ -275,7 +276,21 @@ def test_what_an_abandoned_agent_emits_is_refused_and_its_result_is_nobodys() ->
             assert len(refusals) == 3
             assert site.endpoint.stats()["runs_completed"] == 0
 
-    run(main())
+    run_virtual(main())
+
+
+def test_an_abandoned_agent_that_returns_in_the_end_is_counted_once() -> None:
+    async def main() -> None:
+        handler = AgentMessageHandler(stubborn(deaf))
+        async with Site(handler=handler) as site:
+            client = await begin(site)
+            await client.stop("old")
+            await asyncio.sleep(2 * _GIVE_UP)
+            stats = handler.processing_stats
+            assert (stats["runs_cancelled"], stats["runs_in_flight"]) == (1, 0)
+            assert stats["durations"]["count"] == 1
+
+    run_virtual(main())
 
 
 def test_open_tools_of_an_abandoned_agent_are_interrupted() -> None:
@@ -298,7 +313,7 @@ def test_open_tools_of_an_abandoned_agent_are_interrupted() -> None:
             assert client.frames[3]["payload"]["status"] == "interrupted"
             assert client.frames[4]["payload"]["duration_ms"] == 10_000
 
-    run(main())
+    run_virtual(main())
 
 
 def test_an_abandoned_agent_is_logged_once_with_its_names_and_without_its_message(
@@ -313,8 +328,8 @@ def test_an_abandoned_agent_is_logged_once_with_its_names_and_without_its_messag
             await asyncio.sleep(2 * _GIVE_UP)
             return site.run_id("old")
 
-    run_id = run(main())
-    (record,) = [each for each in caplog.records if vars(each)["event"] == "agent_abandoned"]
+    run_id = run_virtual(main())
+    (record,) = [each for each in own_records(caplog) if vars(each)["event"] == "agent_abandoned"]
     assert record.levelno == logging.ERROR
     fields = ("user_id", "thread_id", "run_id", "agent")
     assert [vars(record)[name] for name in fields] == ["u1", "t", run_id, "either"]
@@ -339,7 +354,7 @@ def test_what_an_abandoned_agent_raises_in_the_end_hurts_nobody() -> None:
             assert await client.heard() == "old started, old cancelled stopped, stopped old"
             see_counts(site, alive=0)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_many_stubborn_agents_end_together_and_not_one_after_another() -> None:
@@ -358,4 +373,4 @@ def test_many_stubborn_agents_end_together_and_not_one_after_another() -> None:
                 )
             assert site.endpoint.stats()["agents_abandoned"] == 20
 
-    run(main())
+    run_virtual(main())

@@ -24,8 +24,10 @@ from agent_messaging import (
     Run,
     RunFinished,
 )
-from support import Recorder, chat, run, start_agent, tasks_left, user_message
-from support.clients import Client, ManualClock
+from agent_messaging.testing import RecordingTransport, loop_clock, run_virtual
+from support import chat, start_agent, tasks_left, user_message
+from support.clients import Client
+from support.lines import own_records
 
 SECRET = "hunter2"
 
@@ -185,7 +187,11 @@ def test_every_message_gets_a_yes_or_a_no(kind: str) -> None:
     handler = AgentMessageHandler(golden)
     message = Message(type=kind, payload={"text": "x", "user_request": "x"})
     for receiver in (handler, MessageRouter(handler), MessageRouter()):
-        for transport in (Recorder(), Recorder(fails_at=1), Recorder(hangs_at=1)):
+        for transport in (
+            RecordingTransport(),
+            RecordingTransport(fails_at=1),
+            RecordingTransport(hangs_at=1),
+        ):
             assert type(Client(receiver, transport).say(message)) is bool
 
 
@@ -195,11 +201,11 @@ def test_every_message_gets_a_yes_or_a_no(kind: str) -> None:
 def test_what_the_user_could_not_be_told_is_known(caplog: pytest.LogCaptureFixture) -> None:
     """6. A bare ``except: pass`` around telling the user."""
     handler = AgentMessageHandler(fails_at_once)
-    client = Client(handler, Recorder(fails_at=2))
+    client = Client(handler, RecordingTransport(fails_at=2))
     with caplog.at_level(logging.INFO, "agent_messaging"):
         assert client.say(chat()) is False
     assert handler.processing_stats["undelivered_events"] == 1
-    (line,) = [each for each in caplog.records if each.__dict__["event"] == "transport_failed"]
+    (line,) = [each for each in own_records(caplog) if each.__dict__["event"] == "transport_failed"]
     assert (line.__dict__["error"], line.__dict__["undelivered"]) == ("ConnectionError", 1)
 
 
@@ -286,7 +292,7 @@ def test_no_payload_key_reaches_the_envelope() -> None:
 def test_a_message_whose_transport_gave_up_was_not_sent() -> None:
     """11. "Sent" returned after the transport gave up."""
     for fails_at in range(1, 6):
-        client = Client(AgentMessageHandler(golden), Recorder(fails_at=fails_at))
+        client = Client(AgentMessageHandler(golden), RecordingTransport(fails_at=fails_at))
         assert client.say(chat()) is False
         assert client.handler.get_stats()["undelivered_events"]
 
@@ -304,11 +310,11 @@ def test_the_user_is_the_connections_whatever_a_frame_says() -> None:
     client = Client(MessageRouter(AgentMessageHandler(agent)))
     frame = {"type": "chat", "payload": {"text": "x", "user_id": "victim"}, "thread_id": "victim"}
     router = MessageRouter(AgentMessageHandler(agent))
-    assert run(router.handle_frame("user-1", client.transport, json.dumps(frame))) is True
+    assert run_virtual(router.handle_frame("user-1", client.transport, json.dumps(frame))) is True
     assert users == ["user-1"]
     assert {each["user_id"] for each in client.frames} == {"user-1"}
     posing = json.dumps(frame | {"user_id": "victim"})
-    assert run(router.handle_frame("user-1", client.transport, posing)) is False
+    assert run_virtual(router.handle_frame("user-1", client.transport, posing)) is False
     assert client.payload("error_message")["code"] == "identity_mismatch"
     assert users == ["user-1"]
 
@@ -318,12 +324,12 @@ def test_the_user_is_the_connections_whatever_a_frame_says() -> None:
 
 def test_ids_do_not_collide_within_a_moment() -> None:
     """13. Event ids that collide within a millisecond."""
-    client = Client(AgentMessageHandler(golden, clock=ManualClock().clock))
+    client = Client(AgentMessageHandler(golden, clock=loop_clock()))
 
     async def main() -> None:
         await asyncio.gather(*(client.send(chat()) for _ in range(300)))
 
-    run(main())
+    run_virtual(main())
     assert len({frame["timestamp"] for frame in client.frames}) == 1
     assert len({(frame["run_id"], frame["seq"]) for frame in client.frames}) == 300 * 5
     ids = {frame["payload"]["message_id"] for frame in client.frames if frame["seq"] == 1}
@@ -348,7 +354,7 @@ def test_a_full_outbox_drops_nothing_and_still_takes_the_end() -> None:
         raise AgentError("Too much", code="own")
 
     limits = Limits(outbox_frames=2, outbox_overrun=10)
-    client = Client(AgentMessageHandler(agent, limits=limits), Recorder(yields=1))
+    client = Client(AgentMessageHandler(agent, limits=limits), RecordingTransport(turns=1))
     assert client.say(chat()) is False
     assert [frame["seq"] for frame in client.frames] == list(range(1, len(client.frames) + 1))
     assert client.types[-2:] == ["tool_completed", "agent_failed"]
@@ -364,14 +370,18 @@ def test_closing_ends_whatever_the_transport_does() -> None:
     async def main() -> None:
         handler = AgentMessageHandler(golden, final_send_timeout=1)
         router = MessageRouter(handler, final_send_timeout=1)
-        for connection in (Recorder(hangs_at=1), Recorder(seconds=100), Recorder(yields=3)):
+        for connection in (
+            RecordingTransport(hangs_at=1),
+            RecordingTransport(seconds=100),
+            RecordingTransport(turns=3),
+        ):
             for receiver in (handler, router):
                 await receiver.handle_message("user-1", connection, chat())
         await asyncio.gather(handler.aclose(), router.aclose(), handler.aclose())
         await handler.aclose()
         assert tasks_left() == []
 
-    run(main())
+    run_virtual(main())
 
 
 def test_an_agent_may_close_its_own_handler() -> None:
@@ -382,7 +392,7 @@ def test_an_agent_may_close_its_own_handler() -> None:
 
     handler = AgentMessageHandler(agent, final_send_timeout=1)
     assert Client(handler).say(chat()) is True
-    assert Client(handler, Recorder(hangs_at=1)).say(chat()) is False
+    assert Client(handler, RecordingTransport(hangs_at=1)).say(chat()) is False
 
 
 # 16.
@@ -440,4 +450,4 @@ def test_nothing_is_validated_by_sleeping() -> None:
             await client.send(message)
         assert asyncio.get_running_loop().time() == 0
 
-    run(main())
+    run_virtual(main())

@@ -11,8 +11,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from agent_messaging import AgentMessageHandler, Run, TransportError
-from support import Recorder, chat, run
-from support.clients import Client, steps
+from agent_messaging.testing import RecordingTransport, run_virtual
+from support import chat
+from support.clients import Client
+from support.loop import steps
 
 SECRET = "hunter2"
 
@@ -51,7 +53,7 @@ def test_a_cancelled_run_has_its_terminal_event() -> None:
 
     async def main() -> None:
         for moment in range(12):
-            client = Client(AgentMessageHandler(golden), Recorder(yields=1))
+            client = Client(AgentMessageHandler(golden), RecordingTransport(turns=1))
             task = client.start(chat())
             await steps(moment)
             task.cancel()
@@ -60,7 +62,7 @@ def test_a_cancelled_run_has_its_terminal_event() -> None:
             assert [kind for kind in client.types if kind in ends] == client.types[-1:]
             assert bool(client.types) == (moment > 0), "only what was begun has an end"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_cancel_is_never_a_success_and_never_acknowledged() -> None:
@@ -83,7 +85,7 @@ def test_a_cancel_is_never_a_success_and_never_acknowledged() -> None:
         assert handler.processing_stats["messages_processed"] == 0
         assert handler.processing_stats["runs_cancelled"] == 1
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_run_is_not_left_running_for_nobody() -> None:
@@ -99,7 +101,7 @@ def test_a_run_is_not_left_running_for_nobody() -> None:
             noticed.append("the connection is gone")
             raise
 
-    assert Client(AgentMessageHandler(endless), Recorder(fails_at=5)).say(chat()) is False
+    assert Client(AgentMessageHandler(endless), RecordingTransport(fails_at=5)).say(chat()) is False
     assert noticed == ["the connection is gone"]
 
 
@@ -108,7 +110,7 @@ def test_one_slow_reader_delays_nobody_else() -> None:
 
     async def main() -> None:
         handler = AgentMessageHandler(golden)
-        stuck = Client(handler, Recorder(hangs_at=2), "slow").start(chat())
+        stuck = Client(handler, RecordingTransport(hangs_at=2), "slow").start(chat())
         await steps()
         others = [Client(handler, user_id=f"user-{number}") for number in range(5)]
         assert await asyncio.gather(*(other.send(chat()) for other in others)) == [True] * 5
@@ -116,7 +118,7 @@ def test_one_slow_reader_delays_nobody_else() -> None:
         assert await stuck is False
         await handler.aclose()
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize(

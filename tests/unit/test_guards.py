@@ -48,13 +48,17 @@ from agent_messaging import (
     ToolExecuting,
     TransportError,
     compat,
+    testing,
 )
 
 PACKAGE = Path(agent_messaging.__file__).parent
 
-PUBLIC: dict[str, object] = {
-    name: getattr(agent_messaging, name) for name in agent_messaging.__all__
-}
+#: Where public names stand.
+ROOTS: tuple[ModuleType, ...] = (agent_messaging, testing)
+
+PUBLIC: dict[str, object] = {name: getattr(root, name) for root in ROOTS for name in root.__all__}
+#: The public module of each.
+HOMES: dict[str, str] = {name: root.__name__ for root in ROOTS for name in root.__all__}
 CLASSES: dict[str, type[object]] = {
     name: value for name, value in PUBLIC.items() if inspect.isclass(value)
 }
@@ -116,20 +120,26 @@ MEMBERS: dict[str, object] = {
 # Exports.
 
 
-def test_all_is_sorted_and_names_nothing_twice() -> None:
+@pytest.mark.parametrize("root", ROOTS)
+def test_all_is_sorted_and_names_nothing_twice(root: ModuleType) -> None:
     def order(name: str) -> tuple[bool, bool, str]:
         return not name.isupper(), not name[0].isupper(), name
 
-    assert list(agent_messaging.__all__) == sorted(set(agent_messaging.__all__), key=order)
+    assert list(root.__all__) == sorted(set(root.__all__), key=order)
 
 
-def test_nothing_public_is_missing_from_all_or_extra_in_it() -> None:
+@pytest.mark.parametrize("root", ROOTS)
+def test_nothing_public_is_missing_from_all_or_extra_in_it(root: ModuleType) -> None:
     in_the_root = {
         name
-        for name, value in vars(agent_messaging).items()
+        for name, value in vars(root).items()
         if not name.startswith("_") and not isinstance(value, ModuleType)
     }
-    assert in_the_root == set(agent_messaging.__all__)
+    assert in_the_root == set(root.__all__)
+
+
+def test_no_name_is_public_in_two_places() -> None:
+    assert len(PUBLIC) == sum(len(root.__all__) for root in ROOTS)
 
 
 def test_every_type_in_a_public_signature_is_public_too() -> None:
@@ -139,7 +149,7 @@ def test_every_type_in_a_public_signature_is_public_too() -> None:
             for hint in typing.get_type_hints(value).values():
                 named |= {part.__name__ for part in parts(hint) if is_ours(part)}
     assert {"Message", "Run", "RunContext"} <= named
-    assert named <= set(agent_messaging.__all__)
+    assert named <= set(PUBLIC)
 
 
 def is_ours(part: object) -> TypeGuard[type]:
@@ -199,7 +209,7 @@ def test_each_module_says_what_it_is_for_others_to_import() -> None:
 @pytest.mark.parametrize("name", sorted(CLASSES | FUNCTIONS))
 def test_a_public_object_reports_the_public_module(name: str) -> None:
     public = PUBLIC[name]
-    assert getattr(public, "__module__", None) == "agent_messaging"
+    assert getattr(public, "__module__", None) == HOMES[name]
     assert getattr(public, "__qualname__", None) == name
 
 

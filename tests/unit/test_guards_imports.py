@@ -57,25 +57,88 @@ ROOMS = (
     ("eventlog._redis_readers", "eventlog._sqlite_news", "eventlog._sqlite_retention"),
     ("eventlog.redis_streams", "eventlog._sqlite_reader", "eventlog._sqlite_thread"),
     ("eventlog.sqlite",),
+    ("testing._determinism", "testing._loop", "testing._received", "testing._troubles"),
+    ("testing._transcript", "testing._transports"),
+    ("testing._agent", "testing._async_client"),
+    ("testing._client",),
+    ("testing._conversation",),
+    ("testing._check_rules", "testing._check_payloads"),
+    ("testing._check_runs",),
+    ("testing._check",),
+    ("testing",),
+    ("testing.conformance._cases", "testing.conformance._expect"),
+    ("testing.conformance._cancelling",),
+    (
+        "testing.conformance._event_logs.trial",
+        "testing.conformance._handlers.trial",
+        "testing.conformance._transports.trial",
+    ),
+    (
+        "testing.conformance._event_logs.cancellation",
+        "testing.conformance._event_logs.claims",
+        "testing.conformance._event_logs.closing",
+        "testing.conformance._event_logs.events",
+        "testing.conformance._event_logs.eviction",
+        "testing.conformance._event_logs.fencing",
+        "testing.conformance._event_logs.following",
+        "testing.conformance._event_logs.forgetting",
+        "testing.conformance._event_logs.isolation",
+        "testing.conformance._event_logs.leases",
+        "testing.conformance._event_logs.notices",
+        "testing.conformance._handlers.cancellation",
+        "testing.conformance._handlers.connections",
+        "testing.conformance._handlers.messages",
+        "testing.conformance._handlers.statistics",
+        "testing.conformance._transports.cancellation",
+        "testing.conformance._transports.frames",
+        "testing.conformance._transports.peers",
+    ),
+    (
+        "testing.conformance._event_logs",
+        "testing.conformance._handlers",
+        "testing.conformance._transports",
+    ),
+    ("testing.conformance",),
     ("_cli_arguments", "_cli_exit", "_cli_text", "_demo"),
     ("_cli_agent", "_cli_file", "_cli_log_text", "_cli_streams"),
-    ("_cli_host", "_cli_log"),
+    ("_cli_host", "_cli_output"),
+    ("_cli_check", "_cli_log"),
     ("_cli_run",),
     ("_cli",),
     ("__main__",),
+    ("testing._program", "testing._wire_strategies"),
+    ("testing._near_valid", "testing._program_strategies"),
+    ("testing.strategies",),
+)
+
+#: What is needed beside the standard library and typing-extensions, and where.
+NEEDS = dict.fromkeys(
+    (
+        "testing._near_valid",
+        "testing._program_strategies",
+        "testing._wire_strategies",
+        "testing.strategies",
+    ),
+    "hypothesis",
 )
 
 #: Where the machine may be reached for, and why.
 EXEMPT = {
+    "testing._conversation": "it makes the loop of a test that has none",
+    "testing._client": "it runs the loop of a test that has none",
+    "testing._loop": "it is an event loop, and tells when threads are at work",
+    "testing.conformance._event_logs.trial": "it tells in which thread a log calls back",
     "eventlog._sqlite_file": "the file of a log: opened by SQLite, and looked at",
     "eventlog._sqlite_reader": "the same file, read from outside",
     "eventlog._sqlite_thread": "the one thread that works on it",
     "eventlog.sqlite": "a path is taken, and the thread answers into the loop",
     "_cli_agent": "the command line imports an agent, and shows its tracebacks",
     "_cli_arguments": "a command has arguments, and prints its version",
+    "_cli_check": "its standard input, and the file that is checked",
     "_cli_exit": "its standard error, and the numbers of signals for its exit codes",
     "_cli_file": "a file is looked for before SQLite opens it",
-    "_cli_log": "its standard output, and whether that is a terminal",
+    "_cli_log": "whether its standard output is a terminal",
+    "_cli_output": "its standard output and error, and whether those are terminals",
     "_cli_run": "it is a host: it runs a loop, and minds signals",
     "_cli_streams": "its stdin and stdout, which only threads can read and write",
     "__main__": "what runs the command line",
@@ -146,13 +209,14 @@ def test_the_import_guard_sees_an_import_that_points_up() -> None:
 
 
 def test_only_typing_extensions_is_needed_beside_the_standard_library() -> None:
+    known = {*sys.stdlib_module_names, "agent_messaging", "typing_extensions"}
     needed = {
-        name.split(".")[0]
+        room(module): name.split(".")[0]
         for module, tree in SOURCES.items()
         for name in imports_of(tree, module)
-        if name
+        if name and name.split(".")[0] not in known
     }
-    assert needed - set(sys.stdlib_module_names) == {"agent_messaging", "typing_extensions"}
+    assert needed == NEEDS
 
 
 # Facilities of the machine.
@@ -211,6 +275,8 @@ LOADED = {
 
 WATCH = """
 import sys
+
+sys.path.insert(0, sys.argv[1])  # before any other that is installed
 
 # What the package builds on is there first, so that only its own doings are seen.
 import asyncio, contextlib, copy, dataclasses, enum, functools, heapq, inspect, json, logging
@@ -294,7 +360,7 @@ print("\\n".join(sorted(set(sys.modules) - modules)))
 
 def test_importing_the_package_has_no_side_effect_and_loads_no_more_than_it_needs() -> None:
     done = subprocess.run(
-        [sys.executable, "-I", "-c", WATCH], capture_output=True, text=True, check=False
+        [sys.executable, "-I", "-c", WATCH, str(ROOT)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     loaded = set(done.stdout.split())
@@ -318,7 +384,7 @@ def test_the_watch_over_importing_sees_what_it_looks_for(doing: str, trace: str)
     watch = WATCH.replace("\nimport agent_messaging\n", f"\nimport agent_messaging\n{doing}\n")
     assert watch != WATCH
     done = subprocess.run(
-        [sys.executable, "-I", "-c", watch], capture_output=True, text=True, check=False
+        [sys.executable, "-I", "-c", watch, str(ROOT)], capture_output=True, text=True, check=False
     )
     assert done.returncode != 0
     assert trace in done.stderr

@@ -19,8 +19,10 @@ from agent_messaging import (
     NativeDialect,
     Run,
 )
-from support import Recorder, chat, run, start_agent, user_message
-from support.clients import Client, ManualClock
+from agent_messaging.testing import RecordingTransport, counted_ids, loop_clock, run_virtual
+from support import chat, start_agent, user_message
+from support.clients import Client
+from support.loop import steps
 
 
 async def echo(run: Run) -> str:
@@ -163,12 +165,11 @@ def test_each_message_gets_a_run_id_of_its_own_whatever_the_client_says() -> Non
 
 
 def test_ids_come_from_the_hosts_source_if_it_gives_one() -> None:
-    numbers = iter(range(10))
-    client = Client(AgentMessageHandler(echo, new_id=lambda: f"id-{next(numbers)}"))
+    client = Client(AgentMessageHandler(echo, new_id=counted_ids()))
     client.say(chat())
     (started, _) = client.frames
     ids = {started["thread_id"], started["run_id"], started["payload"]["message_id"]}
-    assert ids == {"id-0", "id-1", "id-2"}
+    assert ids == {"id-1", "id-2", "id-3"}
 
 
 @pytest.mark.parametrize("made", ["", "x" * 129, "a\n", None, 7])
@@ -200,13 +201,13 @@ def test_a_user_id_that_is_none_is_a_configuration_error_and_nothing_is_sent_or_
 
 
 def test_every_event_has_the_envelope_of_its_run() -> None:
-    clock = ManualClock(wall=1_700_000_000.25)
-
     async def agent(run: Run) -> None:
-        clock.move(1.5)
+        await asyncio.sleep(1.5)
         await run.thinking("Looking")
 
-    client = Client(AgentMessageHandler(agent, clock=clock.clock, new_id=lambda: "new"))
+    client = Client(
+        AgentMessageHandler(agent, clock=loop_clock(1_700_000_000.25), new_id=lambda: "new")
+    )
     assert client.say(chat(thread_id="t1"))
     envelope = {"user_id": "user-1", "thread_id": "t1", "run_id": "new"}
     assert [
@@ -272,7 +273,7 @@ def test_an_agent_error_reads_as_it_says_and_any_other_exception_is_neutral(
     async def agent(run: Run) -> None:
         raise error
 
-    client = Client(AgentMessageHandler(agent, clock=ManualClock().clock))
+    client = Client(AgentMessageHandler(agent, clock=loop_clock()))
     assert client.say(chat()) is False
     assert client.types == ["agent_started", "agent_failed"]
     assert client.payload("agent_failed") == {**failure, "duration_ms": 0}
@@ -332,23 +333,23 @@ def test_a_handler_that_is_called_directly_runs_in_its_callers_context() -> None
         assert client.payload("agent_completed")["result"] == "caller's"
         assert trace.get() == "agent's"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_what_an_agent_sets_in_its_context_does_not_reach_the_transport() -> None:
     trace: ContextVar[str] = ContextVar("trace", default="none")
     seen: set[str] = set()
 
-    class Watching(Recorder):
-        async def __call__(self, frame: str) -> None:
-            seen.add(trace.get())
-            await super().__call__(frame)
+    async def watching(frame: str) -> None:
+        seen.add(trace.get())
 
     async def agent(run: Run) -> None:
         trace.set("private")
+        await steps()  # what sent the start is done, and what sends the next begins here
         await run.thinking("a")
 
-    assert Client(AgentMessageHandler(agent), Watching()).say(chat())
+    handler = AgentMessageHandler(agent)
+    assert run_virtual(handler.handle_message("u1", watching, chat()))
     assert seen == {"none"}
 
 
@@ -374,8 +375,8 @@ def test_agent_and_websocket_can_be_given_by_position_and_the_rest_by_name() -> 
         inspect.Parameter.POSITIONAL_OR_KEYWORD
     }
     assert {parameter.kind for parameter in parameters[2:]} == {inspect.Parameter.KEYWORD_ONLY}
-    transport = Recorder()
-    assert run(AgentMessageHandler(echo, transport).handle_message("u1", None, chat()))
+    transport = RecordingTransport()
+    assert run_virtual(AgentMessageHandler(echo, transport).handle_message("u1", None, chat()))
     assert len(transport.frames) == 2
 
 

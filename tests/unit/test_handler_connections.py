@@ -17,8 +17,10 @@ from agent_messaging import (
     TransportError,
     WebSocketLike,
 )
-from support import Recorder, chat, run, runs_of, tasks_left, user_message
-from support.clients import Client, steps
+from agent_messaging.testing import RecordingTransport, run_virtual
+from support import chat, runs_of, tasks_left, user_message
+from support.clients import Client
+from support.loop import steps
 
 AgentBody = Callable[[Run], Awaitable[object]]
 
@@ -38,7 +40,7 @@ async def talkative(run: Run) -> None:
 
 class WithSendText:
     def __init__(self) -> None:
-        self.recorder = Recorder(yields=2)
+        self.recorder = RecordingTransport(turns=2)
 
     async def send_text(self, frame: str) -> None:
         await self.recorder(frame)
@@ -49,7 +51,7 @@ class WithSendText:
 
 class WithSendStr:
     def __init__(self) -> None:
-        self.recorder = Recorder()
+        self.recorder = RecordingTransport()
 
     async def send_str(self, frame: str) -> None:
         await self.recorder(frame)
@@ -57,7 +59,7 @@ class WithSendStr:
 
 class WithSend:
     def __init__(self) -> None:
-        self.recorder = Recorder()
+        self.recorder = RecordingTransport()
 
     async def send(self, frame: str) -> None:
         await self.recorder(frame)
@@ -68,15 +70,15 @@ def test_a_websocket_is_anything_with_a_known_method(
     make: Callable[[], WithSendText | WithSendStr | WithSend],
 ) -> None:
     websocket = make()
-    assert run(AgentMessageHandler(echo).handle_message("u1", websocket, chat()))
+    assert run_virtual(AgentMessageHandler(echo).handle_message("u1", websocket, chat()))
     assert len(websocket.recorder.frames) == 2
 
 
 def test_the_constructors_websocket_serves_only_the_calls_that_pass_none() -> None:
-    own, passed = Recorder(), Recorder()
+    own, passed = RecordingTransport(), RecordingTransport()
     handler = AgentMessageHandler(echo, own)
-    assert run(handler.handle_message("u1", passed, chat("to the call's")))
-    assert run(handler.handle_message("u1", None, chat("to the constructor's")))
+    assert run_virtual(handler.handle_message("u1", passed, chat("to the call's")))
+    assert run_virtual(handler.handle_message("u1", None, chat("to the constructor's")))
     (for_own,) = runs_of(own.frames).values()
     (for_passed,) = runs_of(passed.frames).values()
     assert for_own[-1]["payload"]["result"] == "to the constructor's"
@@ -87,7 +89,7 @@ def test_a_call_without_any_websocket_is_a_configuration_error() -> None:
     handler = AgentMessageHandler(echo)
     before = handler.get_stats()
     with pytest.raises(ConfigurationError, match="needs a websocket"):
-        run(handler.handle_message("u1", None, chat()))
+        run_virtual(handler.handle_message("u1", None, chat()))
     assert handler.get_stats() == before
 
 
@@ -98,7 +100,7 @@ def test_a_websocket_that_is_none_is_a_configuration_error_at_once(websocket: ob
     handler = AgentMessageHandler(echo)
     before = handler.get_stats()
     with pytest.raises(ConfigurationError, match="websocket"):
-        run(handler.handle_message("u1", websocket, chat()))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        run_virtual(handler.handle_message("u1", websocket, chat()))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     assert handler.get_stats() == before
 
 
@@ -111,14 +113,14 @@ async def client_sends(client: Client, *texts: str) -> list[bool]:
 
 def test_two_runs_on_one_connection_never_send_at_once_and_each_keeps_its_order() -> None:
     async def main() -> None:
-        client = Client(AgentMessageHandler(talkative), Recorder(yields=2))
+        client = Client(AgentMessageHandler(talkative), RecordingTransport(turns=2))
         assert await client_sends(client, "a", "b") == [True, True]
         runs = runs_of(client.transport.frames)
         assert len(runs) == 2
         for frames in runs.values():
             assert [frame["seq"] for frame in frames] == list(range(1, 8))
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_socket_and_its_bound_methods_are_one_connection() -> None:
@@ -129,13 +131,15 @@ def test_a_socket_and_its_bound_methods_are_one_connection() -> None:
         calls = (handler.handle_message("u1", way, chat()) for way in ways)
         assert await asyncio.gather(*calls) == [True, True, True]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_one_handler_serves_many_connections_at_once_and_each_gets_its_own() -> None:
     async def main() -> None:
         handler = AgentMessageHandler(talkative)
-        clients = [Client(handler, Recorder(yields=at % 3), f"user-{at}") for at in range(12)]
+        clients = [
+            Client(handler, RecordingTransport(turns=at % 3), f"user-{at}") for at in range(12)
+        ]
         results = await asyncio.gather(*(c.send(chat(c.user_id)) for c in clients))
         assert results == [True] * 12
         for client in clients:
@@ -143,18 +147,18 @@ def test_one_handler_serves_many_connections_at_once_and_each_gets_its_own() -> 
             texts = [payload["text"] for payload in client.payloads("agent_response_chunk")]
             assert texts == [f"{client.user_id}{number}" for number in range(5)]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_nothing_is_left_of_a_connection_once_its_messages_are_done() -> None:
     async def main() -> None:
-        client = Client(AgentMessageHandler(talkative), Recorder(yields=1))
+        client = Client(AgentMessageHandler(talkative), RecordingTransport(turns=1))
         await client.send(chat())
         assert tasks_left() == []
         await client.send(user_message())
         assert client.types.count("agent_completed") == 2
 
-    run(main())
+    run_virtual(main())
 
 
 #: Loops whose tasks start at once have these from Python 3.12 on.
@@ -165,11 +169,11 @@ EAGER: object = getattr(asyncio, "eager_task_factory", None)
 def test_a_loop_that_starts_tasks_at_once_changes_nothing(yields: int) -> None:
     async def main() -> None:
         asyncio.get_running_loop().set_task_factory(cast("Any", EAGER))
-        client = Client(AgentMessageHandler(talkative), Recorder(yields=yields))
+        client = Client(AgentMessageHandler(talkative), RecordingTransport(turns=yields))
         assert await client_sends(client, "a", "b") == [True, True]
         assert client.types.count("agent_completed") == 2
 
-    run(main())
+    run_virtual(main())
 
 
 # Connections that fail.
@@ -219,7 +223,7 @@ def test_a_run_whose_transport_failed_is_cancelled_as_disconnected_whatever_the_
 ) -> None:
     told: list[RunFinished] = []
     handler = AgentMessageHandler(agent, run_timeout=10, on_run_finished=told.append)
-    client = Client(handler, Recorder(yields=yields, fails_at=1))
+    client = Client(handler, RecordingTransport(turns=yields, fails_at=1))
     assert client.say(chat()) is False
     assert client.frames == []
     (finished,) = told
@@ -234,7 +238,7 @@ def test_a_run_whose_transport_failed_is_cancelled_as_disconnected_whatever_the_
 
 
 def test_what_was_accepted_before_the_transport_failed_is_counted_and_no_more() -> None:
-    client = Client(AgentMessageHandler(raises_it), Recorder(fails_at=3))
+    client = Client(AgentMessageHandler(raises_it), RecordingTransport(fails_at=3))
     assert client.say(chat()) is False
     assert client.types == ["agent_started", "agent_thinking"]
     stats = client.handler.get_stats()
@@ -245,7 +249,7 @@ def test_a_run_that_is_cancelled_over_a_failed_transport_is_disconnected_and_rai
     async def main() -> None:
         told: list[RunFinished] = []
         handler = AgentMessageHandler(times_out, on_run_finished=told.append)
-        client = Client(handler, Recorder(fails_at=1))
+        client = Client(handler, RecordingTransport(fails_at=1))
         task = client.start(chat())
         await steps()
         task.cancel()
@@ -253,11 +257,11 @@ def test_a_run_that_is_cancelled_over_a_failed_transport_is_disconnected_and_rai
             await task
         assert [details.reason for details in told] == ["disconnected"]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_transport_that_fails_after_the_end_was_decided_leaves_it_undelivered() -> None:
-    client = Client(AgentMessageHandler(echo), Recorder(fails_at=2))
+    client = Client(AgentMessageHandler(echo), RecordingTransport(fails_at=2))
     assert client.say(chat()) is False
     assert client.types == ["agent_started"]
     stats = client.handler.get_stats()
@@ -265,7 +269,7 @@ def test_a_transport_that_fails_after_the_end_was_decided_leaves_it_undelivered(
 
 
 def test_a_failed_connection_is_tried_anew_by_the_next_message() -> None:
-    transport = Recorder(fails_at=1)
+    transport = RecordingTransport(fails_at=1)
     client = Client(AgentMessageHandler(echo), transport)
     assert client.say(chat()) is False
     assert client.say(chat()) is False
@@ -277,17 +281,17 @@ def test_a_failed_connection_is_tried_anew_by_the_next_message() -> None:
 
 def test_a_call_returns_when_its_frames_are_out() -> None:
     async def main() -> None:
-        client = Client(AgentMessageHandler(echo), Recorder(seconds=1))
+        client = Client(AgentMessageHandler(echo), RecordingTransport(seconds=1))
         assert await client.send(chat()) is True
         assert client.types == ["agent_started", "agent_completed"]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_the_wait_at_the_end_is_bounded_and_then_the_message_was_not_delivered() -> None:
     async def main() -> None:
         handler = AgentMessageHandler(echo, final_send_timeout=3)
-        client = Client(handler, Recorder(seconds=2))
+        client = Client(handler, RecordingTransport(seconds=2))
         assert await client.send(chat()) is False
         assert asyncio.get_running_loop().time() == 3
         await handler.aclose()
@@ -295,17 +299,17 @@ def test_the_wait_at_the_end_is_bounded_and_then_the_message_was_not_delivered()
         assert handler.get_stats()["golden_path_events_sent"] == 2
         assert await client.send(chat()) is False, "the handler is usable after aclose"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_the_wait_at_the_end_is_five_seconds_unless_the_host_says_otherwise() -> None:
     async def main() -> None:
-        client = Client(AgentMessageHandler(echo), Recorder(hangs_at=1))
+        client = Client(AgentMessageHandler(echo), RecordingTransport(hangs_at=1))
         assert await client.send(chat()) is False
         assert asyncio.get_running_loop().time() == 5
         await client_closed(client)
 
-    run(main())
+    run_virtual(main())
 
 
 async def client_closed(client: Client) -> None:
@@ -317,7 +321,7 @@ async def client_closed(client: Client) -> None:
 
 def test_a_cancellation_during_the_wait_is_raised_once_the_frames_are_out() -> None:
     async def main() -> None:
-        client = Client(AgentMessageHandler(echo), Recorder(seconds=1))
+        client = Client(AgentMessageHandler(echo), RecordingTransport(seconds=1))
         task = client.start(chat())
         await asyncio.sleep(0.5)
         task.cancel()
@@ -326,12 +330,12 @@ def test_a_cancellation_during_the_wait_is_raised_once_the_frames_are_out() -> N
         assert client.types == ["agent_started", "agent_completed"]
         assert client.handler.get_stats()["messages_processed"] == 1
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_second_cancellation_ends_the_wait_and_not_the_sending() -> None:
     async def main() -> None:
-        client = Client(AgentMessageHandler(echo), Recorder(seconds=1))
+        client = Client(AgentMessageHandler(echo), RecordingTransport(seconds=1))
         task = client.start(chat())
         await asyncio.sleep(0.5)
         task.cancel()
@@ -343,13 +347,13 @@ def test_a_second_cancellation_ends_the_wait_and_not_the_sending() -> None:
         await client_closed(client)
         assert client.types == ["agent_started", "agent_completed"]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_no_cancellation_of_a_run_cuts_a_send() -> None:
     async def main() -> None:
         handler = AgentMessageHandler(talkative, final_send_timeout=60)
-        client = Client(handler, Recorder(seconds=1))
+        client = Client(handler, RecordingTransport(seconds=1))
         task = client.start(chat())
         await steps(3)
         task.cancel()
@@ -360,4 +364,4 @@ def test_no_cancellation_of_a_run_cuts_a_send() -> None:
         assert seqs == list(range(1, len(seqs) + 1))
         assert client.types[-1] == "agent_cancelled"
 
-    run(main())
+    run_virtual(main())

@@ -13,8 +13,10 @@ from agent_messaging import (
     Run,
     TransportError,
 )
-from support import Recorder, chat, run, tasks_left
-from support.clients import Client, steps
+from agent_messaging.testing import RecordingTransport, run_agent, run_virtual
+from support import chat, tasks_left
+from support.clients import Client
+from support.loop import steps
 
 AgentBody = Callable[[Run], Awaitable[object]]
 
@@ -76,7 +78,7 @@ def test_a_run_that_takes_too_long_fails_with_timeout_whatever_the_agent_does_ab
         stats = client.handler.get_stats()
         assert (stats["runs_failed"], stats["runs_cancelled"], stats["errors"]) == (1, 0, 1)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_run_within_its_time_is_left_alone() -> None:
@@ -84,9 +86,7 @@ def test_a_run_within_its_time_is_left_alone() -> None:
         await asyncio.sleep(2)
         return "in time"
 
-    client = Client(AgentMessageHandler(agent, run_timeout=3))
-    assert client.say(chat()) is True
-    assert client.payload("agent_completed")["result"] == "in time"
+    assert run_agent(agent, "hello", run_timeout=3).result == "in time"
 
 
 def test_a_time_out_of_the_agents_own_is_no_time_out_of_the_run() -> None:
@@ -94,9 +94,8 @@ def test_a_time_out_of_the_agents_own_is_no_time_out_of_the_run() -> None:
         async with asyncio.timeout(1):
             await forever()
 
-    client = Client(AgentMessageHandler(agent, run_timeout=3))
-    assert client.say(chat()) is False
-    assert client.payload("agent_failed")["code"] == "agent_error"
+    run = run_agent(agent, "hello", run_timeout=3, expect="failed")
+    run.assert_ended("failed", code="agent_error")
 
 
 def test_a_run_that_is_cancelled_while_it_times_out_is_cancelled() -> None:
@@ -109,7 +108,7 @@ def test_a_run_that_is_cancelled_while_it_times_out_is_cancelled() -> None:
             await task
         assert client.types[-1] == "agent_cancelled"
 
-    run(main())
+    run_virtual(main())
 
 
 # Cancellations.
@@ -133,7 +132,7 @@ def test_a_cancelled_run_ends_as_cancelled_whatever_the_agent_does_about_it(
         assert (stats["runs_cancelled"], stats["errors"], stats["messages_processed"]) == (1, 0, 0)
         assert tasks_left() == []
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_cancellation_that_was_pending_before_the_first_step_ends_the_run_as_cancelled() -> None:
@@ -151,7 +150,7 @@ def test_a_cancellation_that_was_pending_before_the_first_step_ends_the_run_as_c
         assert client.types[0] == "agent_started"
         assert client.types[-1] == "agent_cancelled"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_cancellation_that_comes_with_the_agents_last_step_counts() -> None:
@@ -166,7 +165,7 @@ def test_a_cancellation_that_comes_with_the_agents_last_step_counts() -> None:
             await task
         assert client.types == ["agent_started", "agent_cancelled"]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_the_cancellation_that_is_raised_on_is_the_one_that_was_asked_for() -> None:
@@ -185,7 +184,7 @@ def test_the_cancellation_that_is_raised_on_is_the_one_that_was_asked_for() -> N
         await task
         assert reasons == ["the server stops"]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_caller_that_stops_waiting_cancels_the_run() -> None:
@@ -195,7 +194,7 @@ def test_a_caller_that_stops_waiting_cancels_the_run() -> None:
             await asyncio.wait_for(client.send(chat()), timeout=1)
         assert client.types == ["agent_started", "agent_thinking", "agent_cancelled"]
 
-    run(main())
+    run_virtual(main())
 
 
 # What is no Exception.
@@ -238,7 +237,7 @@ def test_a_base_exception_in_answer_to_a_cancellation_is_raised_on_and_the_run_c
             await task
         assert client.types[-1] == "agent_cancelled"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_the_handler_is_usable_after_whatever_was_raised_in_it() -> None:
@@ -276,7 +275,7 @@ def test_a_closed_coroutine_decides_its_end_and_what_is_left_goes_out() -> None:
         assert (stats["runs_in_flight"], stats["runs_failed"]) == (0, 1)
         assert tasks_left() == []
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_coroutine_that_is_closed_while_its_last_frames_go_out_has_ended_already() -> None:
@@ -286,7 +285,7 @@ def test_a_coroutine_that_is_closed_while_its_last_frames_go_out_has_ended_alrea
     async def main() -> None:
         told: list[object] = []
         handler = AgentMessageHandler(agent, on_run_finished=told.append)
-        client = Client(handler, Recorder(yields=3))
+        client = Client(handler, RecordingTransport(turns=3))
         coroutine = client.send(chat())
         coroutine.send(None)
         coroutine.close()
@@ -296,7 +295,7 @@ def test_a_coroutine_that_is_closed_while_its_last_frames_go_out_has_ended_alrea
         assert handler.processing_stats["runs_in_flight"] == 0
         assert len(told) == 1
 
-    run(main())
+    run_virtual(main())
 
 
 # Sub-tasks that outlive their run.
@@ -328,7 +327,7 @@ def test_what_a_sub_task_emits_after_the_end_is_refused() -> None:
         assert len(refused) == 4
         assert client.types == ["agent_started", "agent_completed"]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_tool_of_a_sub_task_that_outlives_its_run_is_interrupted_once() -> None:
@@ -350,4 +349,4 @@ def test_a_tool_of_a_sub_task_that_outlives_its_run_is_interrupted_once() -> Non
         assert client.payload("tool_completed")["status"] == "interrupted"
         assert client.types[-1] == "agent_completed"
 
-    run(main())
+    run_virtual(main())

@@ -7,8 +7,10 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from agent_messaging import AgentMessageHandler, Run
-from support import chat, run
-from support.clients import Client, steps
+from agent_messaging.testing import run_virtual
+from support import chat
+from support.clients import Client
+from support.loop import steps
 
 AgentBody = Callable[[Run], Awaitable[object]]
 
@@ -152,7 +154,7 @@ def test_a_run_is_cancelled_after_its_agents_own_cancellations_too(agent: AgentB
             await task
         assert client.types == ["agent_started", "agent_thinking", "agent_cancelled"]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_task_that_survived_an_earlier_cancellation_can_have_a_message_handled() -> None:
@@ -174,7 +176,7 @@ def test_a_task_that_survived_an_earlier_cancellation_can_have_a_message_handled
         assert await task is True
         assert client.payload("agent_completed")["result"] == "goodbye"
 
-    run(main())
+    run_virtual(main())
 
 
 async def slow_to_end() -> None:
@@ -229,4 +231,4 @@ def test_a_run_is_cancelled_while_its_own_task_group_ends(group: AgentBody) -> N
             await task
         assert client.types == ["agent_started", "agent_cancelled"]
 
-    run(main())
+    run_virtual(main())

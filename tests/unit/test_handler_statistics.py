@@ -15,8 +15,10 @@ from agent_messaging import (
     ProcessingStats,
     Run,
 )
-from support import Recorder, chat, run, start_agent, user_message
-from support.clients import Client, ManualClock, steps
+from agent_messaging.testing import RecordingTransport, loop_clock, run_virtual
+from support import chat, start_agent, user_message
+from support.clients import Client
+from support.loop import steps
 
 ALL_KEYS = {
     "messages_processed",
@@ -82,8 +84,7 @@ def test_every_counter_starts_at_nothing() -> None:
     ],
 )
 def test_a_message_that_completed_moves_these_and_no_others(message: Message, own_key: str) -> None:
-    clock = ManualClock(wall=1_700_000_000.5)
-    handler = AgentMessageHandler(golden, clock=clock.clock)
+    handler = AgentMessageHandler(golden, clock=loop_clock(1_700_000_000.5))
     before = handler.get_stats()
     assert Client(handler).say(message)
     sent = {
@@ -113,7 +114,7 @@ def test_a_message_that_completed_moves_these_and_no_others(message: Message, ow
 
 @pytest.mark.parametrize("request_text", ["fail", "words"])
 def test_a_run_that_failed_is_one_error(request_text: str) -> None:
-    handler = AgentMessageHandler(golden, clock=ManualClock().clock)
+    handler = AgentMessageHandler(golden, clock=loop_clock())
     before = handler.get_stats()
     assert not Client(handler).say(chat(request_text))
     changes = moved(before, handler.processing_stats)
@@ -156,7 +157,7 @@ def test_a_refused_message_is_one_error_under_its_code_and_no_run(
 
 def test_a_cancelled_run_has_a_counter_of_its_own_and_is_no_error() -> None:
     async def main() -> None:
-        handler = AgentMessageHandler(golden, clock=ManualClock().clock)
+        handler = AgentMessageHandler(golden, clock=loop_clock())
         before = handler.get_stats()
         task = Client(handler).start(chat("hang"))
         await steps()
@@ -174,7 +175,7 @@ def test_a_cancelled_run_has_a_counter_of_its_own_and_is_no_error() -> None:
             "durations": {"count": 1, "total_ms": 0, "max_ms": 0},
         }
 
-    run(main())
+    run_virtual(main())
 
 
 def test_runs_in_flight_are_those_between_their_start_and_their_end() -> None:
@@ -189,13 +190,13 @@ def test_runs_in_flight_are_those_between_their_start_and_their_end() -> None:
             await asyncio.wait([task])
             assert handler.processing_stats["runs_in_flight"] == left
 
-    run(main())
+    run_virtual(main())
 
 
 def test_an_event_counts_when_the_transport_accepted_it_and_not_before() -> None:
     async def main() -> None:
         handler = AgentMessageHandler(golden)
-        client = Client(handler, Recorder(seconds=1))
+        client = Client(handler, RecordingTransport(seconds=1))
         task = client.start(chat("hang"))
         await asyncio.sleep(0.5)
         assert client.transport.sends == 1
@@ -206,13 +207,13 @@ def test_an_event_counts_when_the_transport_accepted_it_and_not_before() -> None
         task.cancel()
         await asyncio.wait([task])
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("fails_at", [1, 2, 3, 4, 5, 6, 7])
 def test_the_counts_are_those_of_the_transport_wherever_it_fails(fails_at: int) -> None:
     handler = AgentMessageHandler(golden)
-    client = Client(handler, Recorder(fails_at=fails_at))
+    client = Client(handler, RecordingTransport(fails_at=fails_at))
     client.say(chat("work"))
     live = handler.processing_stats
     assert {kind: count for kind, count in live["events_sent"].items() if count} == {
@@ -223,13 +224,12 @@ def test_the_counts_are_those_of_the_transport_wherever_it_fails(fails_at: int) 
 
 
 def test_durations_are_those_of_the_monotonic_clock() -> None:
-    clock = ManualClock()
     seconds = iter([1.0, 3.0, 2.0])
 
     async def agent(run: Run) -> None:
-        clock.move(next(seconds))
+        await asyncio.sleep(next(seconds))
 
-    handler = AgentMessageHandler(agent, clock=clock.clock)
+    handler = AgentMessageHandler(agent, clock=loop_clock())
     for _ in range(3):
         assert Client(handler).say(chat())
     durations = {"count": 3, "total_ms": 6000, "max_ms": 3000}
@@ -237,15 +237,17 @@ def test_durations_are_those_of_the_monotonic_clock() -> None:
 
 
 def test_the_last_processed_time_is_that_of_the_last_completed_message() -> None:
-    clock = ManualClock(wall=100.0)
-    handler = AgentMessageHandler(golden, clock=clock.clock)
-    client = Client(handler)
-    client.say(chat("work"))
-    clock.move(50)
-    client.say(chat("fail"))
-    assert handler.processing_stats["last_processed_time"] == 100.0
-    client.say(chat("work"))
-    assert handler.processing_stats["last_processed_time"] == 150.0
+    async def main() -> None:
+        handler = AgentMessageHandler(golden, clock=loop_clock(100.0))
+        client = Client(handler)
+        await client.send(chat("work"))
+        await asyncio.sleep(50)
+        await client.send(chat("fail"))
+        assert handler.processing_stats["last_processed_time"] == 100.0
+        await client.send(chat("work"))
+        assert handler.processing_stats["last_processed_time"] == 150.0
+
+    run_virtual(main())
 
 
 # Handing them out.

@@ -17,8 +17,11 @@ from agent_messaging import (
     Run,
     RunFinished,
 )
-from support import Recorder, chat, run, start_agent
-from support.clients import Client, steps
+from agent_messaging.testing import RecordingTransport, run_virtual
+from support import chat, start_agent
+from support.clients import Client
+from support.lines import own_records
+from support.loop import steps
 
 AgentBody = Callable[[Run], Awaitable[object]]
 
@@ -30,7 +33,9 @@ async def golden(run: Run) -> str:
     return "done"
 
 
-def finished(agent: AgentBody, message: Message, transport: Recorder | None = None) -> RunFinished:
+def finished(
+    agent: AgentBody, message: Message, transport: RecordingTransport | None = None
+) -> RunFinished:
     told: list[RunFinished] = []
     Client(AgentMessageHandler(agent, on_run_finished=told.append), transport).say(message)
     (details,) = told
@@ -62,11 +67,11 @@ def test_it_is_told_once_the_frames_are_out() -> None:
     async def main() -> None:
         types: list[str] = []
         handler = AgentMessageHandler(golden, on_run_finished=lambda _: types.extend(client.types))
-        client = Client(handler, Recorder(seconds=0.5))
+        client = Client(handler, RecordingTransport(seconds=0.5))
         await client.send(chat())
         assert types == [str(kind) for kind in GOLDEN_PATH]
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize(
@@ -92,7 +97,7 @@ def test_it_is_told_of_a_time_out() -> None:
         assert await Client(handler).send(chat()) is False
         assert [(each.code, type(each.error)) for each in told] == [("timeout", TimeoutError)]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_it_is_told_of_a_result_that_would_not_encode() -> None:
@@ -120,11 +125,11 @@ def test_it_is_told_of_a_cancelled_run_before_the_cancellation_is_raised_on() ->
         assert (details.code, details.reason) == (None, "cancelled")
         assert isinstance(details.error, asyncio.CancelledError)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_it_is_told_what_was_not_delivered() -> None:
-    report = finished(golden, chat(), Recorder(fails_at=5)).report
+    report = finished(golden, chat(), RecordingTransport(fails_at=5)).report
     assert report.outcome is MessageType.AGENT_COMPLETED
     assert report.undelivered == 1
     assert report.missing == ()
@@ -154,7 +159,7 @@ def test_it_is_told_of_each_run_once_and_after_its_own_end() -> None:
         )
         assert told == ["fast", "slow"]
 
-    run(main())
+    run_virtual(main())
 
 
 def failing_hook(details: RunFinished) -> None:
@@ -181,7 +186,9 @@ def test_a_hook_that_raises_is_logged_and_counted_and_changes_nothing_else(
         expected["runs_completed"],
         expected["runs_failed"],
     )
-    (record,) = [each for each in caplog.records if each.__dict__.get("event") == "hook_failed"]
+    (record,) = [
+        each for each in own_records(caplog) if each.__dict__.get("event") == "hook_failed"
+    ]
     assert record.levelno == logging.ERROR
     assert record.__dict__["error"] == "LookupError"
     assert record.__dict__["raised_at"].startswith("test_hooks.py:")
@@ -201,7 +208,7 @@ def test_a_hook_that_raises_leaves_a_cancellation_a_cancellation() -> None:
             await task
         assert handler.processing_stats["hook_errors"] == 1
 
-    run(main())
+    run_virtual(main())
 
 
 async def async_hook(details: RunFinished) -> None: ...

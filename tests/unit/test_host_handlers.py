@@ -17,8 +17,10 @@ from agent_messaging import (
     TransportError,
     WebSocketLike,
 )
-from support import run, tasks_left
+from agent_messaging.testing import RecordingTransport, run_virtual
+from support import tasks_left
 from support.endpoints import Site, frame, now, settle, worker
+from support.lines import own_records
 
 Work = Callable[[str, Session, Message], Awaitable[object]]
 
@@ -88,7 +90,7 @@ def test_it_is_given_the_session_to_answer_on() -> None:
                 "u7": {"sessions": 1, "runs_in_flight": 0, "runs_queued": 0}
             }
 
-    run(main())
+    run_virtual(main())
 
 
 def test_only_who_asked_is_answered() -> None:
@@ -98,7 +100,7 @@ def test_only_who_asked_is_answered() -> None:
             await client.send("report", {"name": "may"})
             assert await other.heard() == ""
 
-    run(main())
+    run_virtual(main())
 
 
 def test_it_finds_the_hosts_metadata_on_the_session() -> None:
@@ -109,16 +111,13 @@ def test_it_finds_the_hosts_metadata_on_the_session() -> None:
             found.append((session.metadata, session.user_id, session.connection_id))
 
         async with site_with(looks) as (site, _):
-
-            async def send(text: str) -> None:
-                """What it is sent is of no interest."""
-
-            session = await site.endpoint.open("u1", send, metadata={"role": "admin"})
+            transport = RecordingTransport()
+            session = await site.endpoint.open("u1", transport, metadata={"role": "admin"})
             await session.receive(frame("report"))
             await settle()
             assert found == [({"role": "admin"}, "u1", session.connection_id)]
 
-    run(main())
+    run_virtual(main())
 
 
 VARIABLE: ContextVar[str] = ContextVar("VARIABLE", default="nothing")
@@ -137,7 +136,7 @@ def test_it_runs_in_the_context_that_its_message_was_received_in() -> None:
             await client.send("report")
             assert found == ["the trace"]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_its_frames_go_between_those_of_runs_and_in_their_order() -> None:
@@ -147,7 +146,7 @@ def test_its_frames_go_between_those_of_runs_and_in_their_order() -> None:
                 await session(frame("reported", {"id": number}))
 
         async with site_with(says) as (site, _):
-            client = await site.connect(yields=2)
+            client = await site.connect(turns=2)
             await client.chat("say 50", "m1")
             await client.send("report")
             await asyncio.sleep(1.0)
@@ -159,22 +158,22 @@ def test_its_frames_go_between_those_of_runs_and_in_their_order() -> None:
                 "reported 2",
             ]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_send_has_succeeded_when_the_socket_has_taken_the_frame() -> None:
     async def main() -> None:
         async with site_with(answers) as (site, reports):
-            client = await site.connect(is_stalled=False)
-            client.socket.stall()
+            client = await site.connect()
+            client.transport.hang()
             await client.send("report")
             await asyncio.sleep(5.0)
             assert reports.ended == []
-            client.socket.read_on()
+            client.transport.read_on()
             await settle()
             assert reports.ended == ["returned"]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_receiving_waits_for_no_handler() -> None:
@@ -189,7 +188,7 @@ def test_receiving_waits_for_no_handler() -> None:
             await asyncio.sleep(10.0)
             assert await client.heard() == "reported u1 may"
 
-    run(main())
+    run_virtual(main())
 
 
 # What fails.
@@ -206,13 +205,13 @@ def test_one_that_fails_is_answered_and_logged_without_what_it_said(
             client = await site.connect()
             await client.send("report", message_id="m1")
             assert await client.heard() == "error agent_error m1"
-            assert "private" not in client.socket.frames[-1]
+            assert "private" not in client.transport.frames[-1]
             await client.send("report")
             assert await client.heard() == "error agent_error"
             assert site.endpoint.users()["u1"]["sessions"] == 1
 
-    run(main())
-    first = caplog.records[0]
+    run_virtual(main())
+    first = own_records(caplog)[0]
     assert first.levelname == "ERROR"
     assert first.getMessage().startswith("handler_failed handler=Reports error=ValueError raised_")
     assert "private" not in caplog.text
@@ -226,7 +225,7 @@ def test_one_whose_message_no_handler_takes_is_refused() -> None:
             assert await client.heard() == "error unsupported_type m1"
             assert reports.called == []
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_handler_alone_needs_no_router_and_is_asked_whether_it_handles_a_message() -> None:
@@ -238,7 +237,7 @@ def test_a_handler_alone_needs_no_router_and_is_asked_whether_it_handles_a_messa
             await client.chat("answer", "m1")
             assert await client.heard() == "reported u1 may, error unsupported_type m1"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_another_users_name_in_the_message_is_refused() -> None:
@@ -249,7 +248,7 @@ def test_another_users_name_in_the_message_is_refused() -> None:
             assert await client.heard() == "error identity_mismatch m1"
             assert reports.called == []
 
-    run(main())
+    run_virtual(main())
 
 
 # Places and limits.
@@ -274,7 +273,7 @@ def test_calls_take_places_among_the_runs() -> None:
             await client.send("report")
             assert "error" not in (await client.heard())
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("work", [answers, works])
@@ -297,7 +296,7 @@ def test_a_place_is_given_back_however_a_call_ends(work: Work) -> None:
             # Cancelled before its first step, it has run none of its code.
             assert len(reports.called) == 4
 
-    run(main())
+    run_virtual(main())
 
 
 def test_calls_are_frames_and_no_agent_messages() -> None:
@@ -311,7 +310,7 @@ def test_calls_are_frames_and_no_agent_messages() -> None:
                 "reported u1 0, reported u1 1, reported u1 2, error rate_limited m3"
             )
 
-    run(main())
+    run_virtual(main())
 
 
 # The end of a session.
@@ -330,7 +329,7 @@ def test_a_call_is_cancelled_when_its_session_ends(ends: str) -> None:
             elif ends == "disconnect":
                 await client.send("disconnect")
             elif ends == "transport":
-                client.socket.error = ConnectionError()
+                client.transport.fail()
                 await client.send("ping")
             elif ends == "forget":
                 await site.endpoint.forget("u1")
@@ -344,7 +343,7 @@ def test_a_call_is_cancelled_when_its_session_ends(ends: str) -> None:
             expected = ["CancelledError"] if ends == "forget" else ["CancelledError", "returned"]
             assert sorted(reports.ended) == expected
 
-    run(main())
+    run_virtual(main())
 
 
 def test_what_it_sends_after_the_session_ended_is_refused() -> None:
@@ -367,9 +366,9 @@ def test_what_it_sends_after_the_session_ended_is_refused() -> None:
             await client.close()
             await settle()
             assert refused == ["the session has ended"]
-            assert "late" not in client.socket.frames
+            assert "late" not in client.transport.frames
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("ends", ["close", "transport"])
@@ -384,20 +383,20 @@ def test_what_waits_for_the_socket_when_the_session_ends_is_refused(ends: str) -
 
         async with site_with(shouts) as (site, _):
             client = await site.connect()
-            client.socket.stall()
+            client.transport.hang()
             await client.send("report")
             if ends == "close":
                 await asyncio.gather(client.close(), return_exceptions=True)
             else:
-                client.socket.error = ConnectionError()
-            client.socket.read_on()
+                client.transport.fail()
+            client.transport.read_on()
             await settle()
             for each in sending:
                 with pytest.raises(TransportError):
                     await each
             assert tasks_left() == []
 
-    run(main())
+    run_virtual(main())
 
 
 def test_one_that_swallows_its_cancellation_holds_up_nobody() -> None:
@@ -420,7 +419,7 @@ def test_one_that_swallows_its_cancellation_holds_up_nobody() -> None:
             assert (await again.heard()).endswith("completed")
             done.set()
 
-    run(main())
+    run_virtual(main())
 
 
 # Draining.
@@ -439,7 +438,7 @@ def test_draining_refuses_new_calls_and_waits_for_those_there_are() -> None:
             assert reports.ended == ["returned"]
             assert await client.heard() == "reported u1 may"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_draining_cancels_the_calls_that_are_left() -> None:
@@ -453,7 +452,7 @@ def test_draining_cancels_the_calls_that_are_left() -> None:
             assert reports.ended == ["CancelledError"]
             assert client.ended() is None
 
-    run(main())
+    run_virtual(main())
 
 
 def test_draining_is_bounded_for_one_that_swallows_its_cancellation() -> None:
@@ -473,7 +472,7 @@ def test_draining_is_bounded_for_one_that_swallows_its_cancellation() -> None:
             await asyncio.sleep(10.0)
             assert reports.ended == ["CancelledError"]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_leaving_waits_for_one_that_tidies_up() -> None:
@@ -490,7 +489,7 @@ def test_leaving_waits_for_one_that_tidies_up() -> None:
         assert reports.ended == ["CancelledError"]
         assert await client.heard() == "error shutting_down"
 
-    run(main())
+    run_virtual(main())
 
 
 # Streams.
@@ -506,7 +505,7 @@ def test_a_stream_of_a_call_ends_when_the_call_has_ended() -> None:
             assert stream.end is not None
             assert stream.end.reason == "completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_stream_that_is_dropped_cancels_its_call() -> None:
@@ -518,7 +517,7 @@ def test_a_stream_that_is_dropped_cancels_its_call() -> None:
             await settle()
             assert reports.ended == ["CancelledError"]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_stream_of_a_call_that_fails_says_so_and_ends() -> None:
@@ -531,4 +530,4 @@ def test_a_stream_of_a_call_that_fails_says_so_and_ends() -> None:
             chunks = [chunk async for chunk in stream]
             assert b'"agent_error"' in chunks[-1]
 
-    run(main())
+    run_virtual(main())

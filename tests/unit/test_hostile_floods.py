@@ -11,9 +11,9 @@ from typing import Any, Final, TypeAlias
 import pytest
 
 from agent_messaging import AgentMessageHandler, Limits, MemoryEventLog, RemoteError, Run
+from agent_messaging.testing import RecordingTransport, loop_clock, run_virtual
 from soak import census
-from support import run
-from support.endpoints import VIRTUAL, Connection, Site, Socket, frame, now, settle, worker
+from support.endpoints import Connection, Site, frame, now, settle, worker
 
 MANY: Final = 10_000
 #: Where it is not the frames that are to be bounded.
@@ -48,7 +48,7 @@ def blocks() -> int:
 
 def unreported(agent: Callable[[Run], Awaitable[object]] = worker, **options: Any) -> Site:
     """A site that keeps no reports, whose errors would keep alive what is to be counted."""
-    return Site(handler=AgentMessageHandler(agent, clock=VIRTUAL), **options)
+    return Site(handler=AgentMessageHandler(agent, clock=loop_clock()), **options)
 
 
 async def send_all(client: Connection, frames: Iterable[str]) -> None:
@@ -116,7 +116,7 @@ def test_answers_to_a_client_that_does_not_read_are_bounded_until_it_is_ended(
     async def main() -> None:
         async with unreported(limits=NO_RATES, send_timeout=30.0) as site:
             client = await site.connect()
-            client.socket.stall()
+            client.transport.hang()
             taken = 0
 
             async def send() -> None:
@@ -138,7 +138,7 @@ def test_answers_to_a_client_that_does_not_read_are_bounded_until_it_is_ended(
             assert site.endpoint.stats()["slow_consumers"] == 1
             assert site.endpoint.users() == {}
 
-    run(main())
+    run_virtual(main())
 
 
 def test_frames_of_a_client_that_does_not_read_are_not_even_asked_for() -> None:
@@ -151,16 +151,16 @@ def test_frames_of_a_client_that_does_not_read_are_not_even_asked_for() -> None:
                 asked_for += 1
                 yield ping(number)
 
-        socket = Socket(is_stalled=True)
+        socket = RecordingTransport(hangs_at=1)
         async with unreported(limits=NO_RATES, send_timeout=30.0) as site:
-            serving = asyncio.create_task(site.endpoint.serve("u1", frames(), socket.send))
+            serving = asyncio.create_task(site.endpoint.serve("u1", frames(), socket))
             await asyncio.sleep(29.0)
             # The greeting is being sent, and one frame is at the door.
             assert asked_for == 1 + NO_RATES.pending_replies
             end = await serving
         assert end.reason == "slow_consumer"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_client_that_reads_gets_every_answer_of_a_flood() -> None:
@@ -169,7 +169,7 @@ def test_a_client_that_reads_gets_every_answer_of_a_flood() -> None:
             pongs = [sent["payload"]["id"] for sent in client.frames if sent["type"] == "pong"]
             assert pongs == list(range(MANY))
 
-    run(main())
+    run_virtual(main())
 
 
 # Rates.
@@ -193,7 +193,7 @@ def test_pings_beyond_the_rate_are_refused_with_the_time_to_wait() -> None:
             await settle()
             assert [sent["type"] for sent in client.frames[-2:]] == ["pong", "error_message"]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_more_sessions_are_no_way_around_the_rate() -> None:
@@ -209,7 +209,7 @@ def test_more_sessions_are_no_way_around_the_rate() -> None:
             await settle()
             assert sum(kinds(client)["pong"] for client in [*clients, late]) == 600
 
-    run(main())
+    run_virtual(main())
 
 
 def test_coming_back_as_a_new_session_is_no_way_around_the_rate() -> None:
@@ -224,7 +224,7 @@ def test_coming_back_as_a_new_session_is_no_way_around_the_rate() -> None:
                 await client.close()
             assert pongs == 600
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_flood_of_disconnects_ends_one_session() -> None:
@@ -233,7 +233,7 @@ def test_a_flood_of_disconnects_ends_one_session() -> None:
             assert end(client) == "disconnected"
             assert site.endpoint.stats()["refusals"] == {}
 
-    run(main())
+    run_virtual(main())
 
 
 # Messages, threads and sessions.
@@ -253,7 +253,7 @@ def test_a_flood_of_messages_on_one_thread_runs_or_is_refused_each(held: Held) -
             assert kinds(client)["agent_cancelled"] == 17
             assert held("ActiveRun") == held("Watch") == 0
 
-    run(main())
+    run_virtual(main())
 
 
 def test_ten_thousand_threads_of_one_user_run_four_at_once(held: Held) -> None:
@@ -269,7 +269,7 @@ def test_ten_thousand_threads_of_one_user_run_four_at_once(held: Held) -> None:
             assert held("Thread") == held("ActiveRun") == 4
             assert site.endpoint.users()["u1"]["runs_in_flight"] == 4
 
-    run(main())
+    run_virtual(main())
 
 
 def test_ten_thousand_threads_one_after_the_other_leave_what_the_log_may_hold(held: Held) -> None:
@@ -288,7 +288,7 @@ def test_ten_thousand_threads_one_after_the_other_leave_what_the_log_may_hold(he
             assert len(await log.runs("u1", f"t{MANY - 1000}", limit=10)) == 1
             assert len(await log.runs("u1", f"t{MANY - 1001}", limit=10)) == 0
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("policy", ["queue", "reject", "replace", "parallel"])
@@ -303,13 +303,13 @@ def test_a_flood_at_a_stubborn_agent_is_bounded_under_every_policy(policy: str, 
             assert set(codes(client)) <= {"queue_full", "thread_busy", "too_many_runs"}
             await asyncio.sleep(100.0)
 
-    run(main())
+    run_virtual(main())
 
 
 async def visit(site: Site, user_id: str) -> None:
     """A user comes, has one answer, and leaves."""
-    socket = Socket()
-    session = await site.endpoint.open(user_id, socket.send)
+    socket = RecordingTransport()
+    session = await site.endpoint.open(user_id, socket)
     await session.receive(chat("answer", "m"))
     await settle()
     assert '"agent_completed"' in socket.frames[-1]
@@ -333,7 +333,7 @@ def test_ten_thousand_users_leave_nothing_after_a_minute(held: Held) -> None:
             await visit(site, "the last one")
             assert held("TokenBucket") == 2
 
-    run(main())
+    run_virtual(main())
 
 
 def test_sessions_beyond_the_bound_are_refused_and_leave_nothing(held: Held) -> None:
@@ -351,7 +351,7 @@ def test_sessions_beyond_the_bound_are_refused_and_leave_nothing(held: Held) -> 
             await clients[0].close()
             await site.connect()
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_served_connection_beyond_the_bound_is_told_so_and_never_listened_to() -> None:
@@ -365,14 +365,14 @@ def test_a_served_connection_beyond_the_bound_is_told_so_and_never_listened_to()
 
         async with unreported(limits=Limits(sessions_per_user=1)) as site:
             await site.connect()
-            socket = Socket()
-            end = await site.endpoint.serve("u1", frames(), socket.send)
+            socket = RecordingTransport()
+            end = await site.endpoint.serve("u1", frames(), socket)
             assert end.reason == "refused"
             [told] = socket.frames
             assert '"code":"too_many_sessions"' in told
             assert asked_for == 0
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_refused_connection_that_does_not_read_is_given_up() -> None:
@@ -383,10 +383,10 @@ def test_a_refused_connection_that_does_not_read_is_given_up() -> None:
         async with unreported(limits=Limits(sessions_per_user=1), final_send_timeout=5.0) as site:
             await site.connect()
             start = now()
-            await site.endpoint.serve("u1", frames(), Socket(is_stalled=True).send)
+            await site.endpoint.serve("u1", frames(), RecordingTransport(hangs_at=1))
             return now() - start
 
-    assert run(main()) == pytest.approx(5.0)
+    assert run_virtual(main()) == pytest.approx(5.0)
 
 
 # Retries, stops and resumes.
@@ -407,7 +407,7 @@ def test_a_flood_of_retries_of_a_run_under_way_adds_nothing(held: Held) -> None:
             }
             assert site.endpoint.stats()["retries"] == MANY - 1
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_flood_of_retries_by_a_client_that_does_not_read_is_one_replay(held: Held) -> None:
@@ -415,18 +415,18 @@ def test_a_flood_of_retries_by_a_client_that_does_not_read_is_one_replay(held: H
         async with unreported(limits=NO_RATES) as site:
             client = await site.connect()
             await client.chat("say 500", "m")
-            client.socket.stall()
+            client.transport.hang()
             before = blocks()
             await send_all(client, [chat("say 500", "m")] * MANY)
             await settle()
             assert held("Watch") == 1
             assert blocks() - before < 1000
-            client.socket.read_on()
+            client.transport.read_on()
             await settle()
             assert kinds(client)["agent_completed"] == 2
             site.connections.clear()  # whose check allows of no run twice
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_flood_of_retries_with_other_content_is_a_conflict_each() -> None:
@@ -436,7 +436,7 @@ def test_a_flood_of_retries_with_other_content_is_a_conflict_each() -> None:
             assert codes(client) == {"message_id_conflict": 1000}
             assert site.endpoint.stats()["runs_accepted"] == 1
 
-    run(main())
+    run_virtual(main())
 
 
 def test_retries_of_more_messages_than_are_known_are_new_messages() -> None:
@@ -451,7 +451,7 @@ def test_retries_of_more_messages_than_are_known_are_new_messages() -> None:
             assert kinds(client)["agent_completed"] == 1000
             assert site.endpoint.stats()["retries"] == 0
 
-    run(main())
+    run_virtual(main())
 
 
 def test_of_a_flood_of_stops_no_more_wait_for_the_run_to_end_than_answers_may() -> None:
@@ -474,7 +474,7 @@ def test_of_a_flood_of_stops_no_more_wait_for_the_run_to_end_than_answers_may() 
             await settle()
             assert [sent["payload"] for sent in client.frames[-1000:]] == [{"run_ids": []}] * 1000
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_flood_of_resumes_of_all_runs_by_a_client_that_reads_slowly_is_bounded(
@@ -485,7 +485,7 @@ def test_a_flood_of_resumes_of_all_runs_by_a_client_that_reads_slowly_is_bounded
             client = await site.connect()
             for number in range(100):
                 await client.chat("say 50", f"m{number}", "t")
-            client.socket.stall()
+            client.transport.hang()
             sending = asyncio.create_task(
                 send_all(client, [frame("resume", {"thread_id": "t"})] * 1000),
                 name="an agent's own",
@@ -493,11 +493,11 @@ def test_a_flood_of_resumes_of_all_runs_by_a_client_that_reads_slowly_is_bounded
             await asyncio.sleep(10.0)
             assert held("Watch") == 100
             assert held("_Reply") == 1 + NO_RATES.pending_replies
-            client.socket.read_on()
+            client.transport.read_on()
             await sending
             site.connections.clear()  # whose check allows of no run twice
 
-    run(main())
+    run_virtual(main())
 
 
 # An agent's own flood.
@@ -518,7 +518,7 @@ def test_a_flood_of_events_at_a_client_that_does_not_read_stays_within_the_logs_
         log = MemoryEventLog(events_per_user=500)
         async with unreported(endless, limits=NO_RATES, log=log) as site:
             client = await site.connect()
-            client.socket.stall()
+            client.transport.hang()
             await client.session.receive(chat("go", "m"))
             await asyncio.sleep(1.0)
             assert end(client) == "slow_consumer"
@@ -526,4 +526,4 @@ def test_a_flood_of_events_at_a_client_that_does_not_read_stays_within_the_logs_
             await asyncio.sleep(100.0)
             assert held("ActiveRun") == 0
 
-    run(main())
+    run_virtual(main())

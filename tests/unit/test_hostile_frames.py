@@ -11,8 +11,9 @@ from typing import Final
 import pytest
 
 from agent_messaging import ErrorCode, Lease, Limits, MemoryEventLog, OnDisconnect
-from support import Json, run, tasks_left
-from support.endpoints import Connection, Site, Socket, frame, now, settle
+from agent_messaging.testing import RecordingTransport, run_virtual
+from support import Json, tasks_left
+from support.endpoints import Connection, Site, frame, now, settle
 from support.logs import TroubledLog, site_on, takes
 from support.recording_log import RecordingLog
 
@@ -42,7 +43,7 @@ def answers(*frames: object) -> list[Json]:
                 await settle()
             return client.frames[1:]
 
-    return run(main())
+    return run_virtual(main())
 
 
 def code(*frames: object) -> str:
@@ -104,7 +105,7 @@ def test_a_flood_of_oversized_frames_is_never_copied() -> None:
             assert len(client.frames) == 501
             return peak
 
-    assert run(main()) < 2 * 1024 * 1024
+    assert run_virtual(main()) < 2 * 1024 * 1024
 
 
 # Too deep, too long, not JSON.
@@ -274,7 +275,7 @@ def test_a_cursor_beyond_the_end_of_a_run_brings_the_run_again() -> None:
             await client.send("resume", {"after": {site.run_id("m"): int("9" * 128)}})
             return client.frames[-3:]
 
-    resumed, *events = run(main())
+    resumed, *events = run_virtual(main())
     [told] = resumed["payload"]["runs"]
     assert (told["from_seq"], told["to_seq"], told["evicted"]) == (1, 2, True)
     assert [event["seq"] for event in events] == [1, 2]
@@ -350,7 +351,7 @@ def test_no_input_is_left_without_exactly_one_answer_or_run(seed: int) -> None:
                         ["connection_established"],
                     )
 
-    run(main())
+    run_virtual(main())
 
 
 def test_what_is_refused_is_never_shown_to_the_log() -> None:
@@ -372,7 +373,7 @@ def test_what_is_refused_is_never_shown_to_the_log() -> None:
                 await client.session.receive(hostile)
             assert log.calls[begin:] == []
 
-    run(main())
+    run_virtual(main())
 
 
 # Slow ones.
@@ -387,8 +388,8 @@ def test_a_client_that_drips_its_frames_holds_up_nobody() -> None:
             await asyncio.sleep(50.0)
 
         async with Site() as site:
-            dripping = Socket()
-            serving = asyncio.create_task(site.endpoint.serve("slow", drip(), dripping.send))
+            dripping = RecordingTransport()
+            serving = asyncio.create_task(site.endpoint.serve("slow", drip(), dripping))
             client = await site.connect()
             for _ in range(100):
                 await asyncio.sleep(500.0)
@@ -399,7 +400,7 @@ def test_a_client_that_drips_its_frames_holds_up_nobody() -> None:
             assert end.reason == "disconnected"
             assert len(dripping.frames) == 1001
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_connection_that_never_completes_a_frame_is_idle() -> None:
@@ -412,12 +413,12 @@ def test_a_connection_that_never_completes_a_frame_is_idle() -> None:
 
         async with Site(idle_timeout=60.0) as site:
             start = now()
-            end = await site.endpoint.serve("slow", never(), Socket().send)
+            end = await site.endpoint.serve("slow", never(), RecordingTransport())
             assert end.reason == "idle"
             assert now() - start == pytest.approx(60.0)
             assert site.endpoint.users() == {}
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_session_that_is_kept_awake_by_rubbish_holds_no_more_for_it() -> None:
@@ -437,7 +438,7 @@ def test_a_session_that_is_kept_awake_by_rubbish_holds_no_more_for_it() -> None:
             await asyncio.sleep(61.0)
             assert ending(client) == "idle"
 
-    run(main())
+    run_virtual(main())
 
 
 # A client that is gone before it was answered.
@@ -462,7 +463,7 @@ def test_a_message_of_a_client_that_is_gone_starts_no_run_that_nobody_knows_of(
             ended = stats["runs_completed"] + stats["runs_failed"] + stats["runs_cancelled"]
             assert stats["runs_in_flight"] == stats["runs_accepted"] - ended
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_stop_of_a_client_that_is_gone_waits_for_no_other_workers_run() -> None:
@@ -481,7 +482,7 @@ def test_a_stop_of_a_client_that_is_gone_waits_for_no_other_workers_run() -> Non
             await settle()
             assert tasks_left() == []
 
-    run(main())
+    run_virtual(main())
 
 
 async def claimed_elsewhere(log: MemoryEventLog, run_id: str) -> None:

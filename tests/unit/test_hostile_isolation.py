@@ -6,14 +6,14 @@ has nothing. What the attacker is sent, when, and what the log is asked are the 
 
 import asyncio
 from dataclasses import dataclass
-from itertools import count
 from typing import Final
 
 import pytest
 
 from agent_messaging import AgentMessageHandler, Endpoint, Lease, Limits, Run, ThreadPolicy
-from support import Json, decoded, run
-from support.endpoints import VIRTUAL, Socket, frame, settle
+from agent_messaging.testing import RecordingTransport, counted_ids, loop_clock, run_virtual
+from support import Json, decoded
+from support.endpoints import frame, settle
 from support.recording_log import Call, RecordingLog
 
 OWNER: Final = "ada"
@@ -49,25 +49,25 @@ class World:
 
 
 async def _world(attack: tuple[str, ...], policy: ThreadPolicy, *, has_runs: bool) -> World:
-    numbers = count(1)
+    new_id = counted_ids()
     log = RecordingLog()
-    owner, attacker = Socket(), Socket()
+    owner, attacker = RecordingTransport(), RecordingTransport()
     async with Endpoint(
-        AgentMessageHandler(agent, clock=VIRTUAL),
+        AgentMessageHandler(agent, clock=loop_clock()),
         log=log,
-        clock=VIRTUAL,
+        clock=loop_clock(),
         heartbeat=None,
         thread_policy=policy,
-        new_id=lambda: f"id-{next(numbers)}",
+        new_id=lambda: new_id(),  # noqa: PLW0108 - it will be another
     ) as endpoint:
-        owners = await endpoint.open(OWNER, owner.send)
-        attackers = await endpoint.open(ATTACKER, attacker.send)
+        owners = await endpoint.open(OWNER, owner)
+        attackers = await endpoint.open(ATTACKER, attacker)
         for message_id, text, thread_id in MESSAGES:
             if has_runs:
                 message = {"message_id": message_id, "thread_id": thread_id}
                 await owners.receive(frame("chat", {"text": text}, **message))
             await settle()
-        numbers = count(100)  # what is made from now on is the same in both worlds
+        new_id = counted_ids("later-")  # what is made from now on is the same in both worlds
         begin = len(log.calls)
         for text in attack:
             await attackers.receive(text)
@@ -79,7 +79,7 @@ async def _world(attack: tuple[str, ...], policy: ThreadPolicy, *, has_runs: boo
 
 
 def world(attack: tuple[str, ...], policy: ThreadPolicy = "queue", *, has_runs: bool) -> World:
-    return run(_world(attack, policy, has_runs=has_runs))
+    return run_virtual(_world(attack, policy, has_runs=has_runs))
 
 
 def stop(**payload: object) -> str:
@@ -130,7 +130,7 @@ ATTACKS: Final = {
         frame("resume", {"thread_id": "t-1", "after": {RUNNING: 0}}, run_id=WAITING),
         frame("chat", {"text": "3"}, message_id="m-waiting", thread_id="t-1"),
         stop(run_id=RUNNING),
-        resume(after={"id-100": 0, RUNNING: 0}),
+        resume(after={"later-1": 0, RUNNING: 0}),
     ),
 }
 
@@ -200,11 +200,11 @@ def test_users_whose_names_look_alike_share_nothing(
     first: tuple[str, str], second: tuple[str, str]
 ) -> None:
     async def main() -> tuple[list[Json], list[Json]]:
-        one, other = Socket(), Socket()
-        handler = AgentMessageHandler(agent, clock=VIRTUAL)
-        async with Endpoint(handler, clock=VIRTUAL, heartbeat=None) as endpoint:
-            ones = await endpoint.open(first[0], one.send)
-            others = await endpoint.open(second[0], other.send)
+        one, other = RecordingTransport(), RecordingTransport()
+        handler = AgentMessageHandler(agent, clock=loop_clock())
+        async with Endpoint(handler, clock=loop_clock(), heartbeat=None) as endpoint:
+            ones = await endpoint.open(first[0], one)
+            others = await endpoint.open(second[0], other)
             message = {"message_id": "m", "thread_id": first[1]}
             await ones.receive(frame("chat", {"text": "5"}, **message))
             await settle()
@@ -215,7 +215,7 @@ def test_users_whose_names_look_alike_share_nothing(
             await asyncio.sleep(10.0)
         return decoded(one.frames), decoded(other.frames)
 
-    frames, answers = run(main())
+    frames, answers = run_virtual(main())
     assert [sent["type"] for sent in frames][-2:] == ["agent_completed", "error_message"]
     assert [sent["payload"] for sent in answers[1:4]] == [
         {"runs": []},
@@ -226,12 +226,12 @@ def test_users_whose_names_look_alike_share_nothing(
 
 def test_one_users_flood_takes_nothing_of_anothers_tokens() -> None:
     async def main() -> list[Json]:
-        flooded, other = Socket(), Socket()
-        handler = AgentMessageHandler(agent, clock=VIRTUAL)
+        flooded, other = RecordingTransport(), RecordingTransport()
+        handler = AgentMessageHandler(agent, clock=loop_clock())
         limits = Limits(messages_per_minute=5, frames_per_minute=20)
-        async with Endpoint(handler, limits=limits, clock=VIRTUAL, heartbeat=None) as endpoint:
-            floods = await endpoint.open(ATTACKER, flooded.send)
-            others = await endpoint.open(OWNER, other.send)
+        async with Endpoint(handler, limits=limits, clock=loop_clock(), heartbeat=None) as endpoint:
+            floods = await endpoint.open(ATTACKER, flooded)
+            others = await endpoint.open(OWNER, other)
             for _ in range(100):
                 await floods.receive(frame("chat", {"text": "0"}))
             await others.receive(frame("chat", {"text": "0"}))
@@ -240,4 +240,4 @@ def test_one_users_flood_takes_nothing_of_anothers_tokens() -> None:
             assert "rate_limited" in codes
         return decoded(other.frames)
 
-    assert "agent_completed" in [sent["type"] for sent in run(main())]
+    assert "agent_completed" in [sent["type"] for sent in run_virtual(main())]

@@ -9,7 +9,8 @@ import pytest
 
 from agent_messaging import Limits, Run, RunFinished, ThreadPolicy
 from agent_messaging._users import User
-from support import run, tasks_left
+from agent_messaging.testing import RecordingTransport, run_virtual
+from support import tasks_left
 from support.endpoints import Connection, Site, frame, now, settle
 from support.logs import Act, Gate, TroubledLog, fails, hangs, loses, site_on, takes, waits_for
 
@@ -51,7 +52,7 @@ def test_a_message_is_accepted_when_its_claim_is_made(find: Act, claim: Act) -> 
             assert await client.heard() == "m1 started, m1 completed"
             assert site.endpoint.stats()["retries"] == 1
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("claims", [(1.0, 1.0), (2.0, 1.0), (1.0, 2.0), (0.0, 1.0), (1.0, 0.0)])
@@ -71,7 +72,7 @@ def test_of_two_messages_at_once_on_one_thread_the_first_runs_first(
             assert await second.heard() == "m2 queued 1, m2 started, m2 completed"
             assert site.endpoint.stats()["runs_completed"] == 2
 
-    run(main())
+    run_virtual(main())
 
 
 def test_one_whose_turn_comes_while_it_is_claimed_begins_when_it_is() -> None:
@@ -87,7 +88,7 @@ def test_one_whose_turn_comes_while_it_is_claimed_begins_when_it_is() -> None:
             await sending
             assert await client.heard() == "m2 started, m2 completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_the_next_of_a_queue_has_its_turn_when_the_claim_before_it_fails() -> None:
@@ -103,7 +104,7 @@ def test_the_next_of_a_queue_has_its_turn_when_the_claim_before_it_fails() -> No
             assert await first.heard() == "error log_unavailable m1"
             assert await second.heard() == "m2 queued 1, m2 started, m2 completed"
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize(("policy", "code"), [("reject", "thread_busy"), ("queue", "queue_full")])
@@ -126,7 +127,7 @@ def test_a_thread_is_busy_from_the_claim_on(policy: str, code: str) -> None:
             await clients[2].chat("answer", "m2", "t1")
             assert await clients[2].heard() == "m2 started, m2 completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_places_are_taken_from_the_claim_on_and_given_back_when_it_fails() -> None:
@@ -145,7 +146,7 @@ def test_places_are_taken_from_the_claim_on_and_given_back_when_it_fails() -> No
             await second.chat("answer", "m2", "t2")
             assert await second.heard() == "m2 started, m2 completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_one_that_replaces_cancels_nothing_before_it_is_claimed() -> None:
@@ -163,7 +164,7 @@ def test_one_that_replaces_cancels_nothing_before_it_is_claimed() -> None:
                 "m3 queued 1, m1 cancelled replaced, m3 started, m3 completed"
             )
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("claims", [(1.0, 2.0), (2.0, 1.0), (1.0, 1.0)])
@@ -182,7 +183,7 @@ def test_the_last_of_those_that_replace_one_another_remains(claims: tuple[float,
             assert (await second.heard()).endswith("m3 started, m3 completed")
             assert reasons(site.finished) == {"m1": "replaced", "m2": "replaced", "m3": None}
 
-    run(main())
+    run_virtual(main())
 
 
 # While a claim is under way.
@@ -201,7 +202,7 @@ def test_a_stop_before_the_log_knows_of_the_run_stops_nothing() -> None:
             await sending
             assert await client.heard() == "m1 started, m1 completed"
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("names", ["thread", "run"])
@@ -227,7 +228,7 @@ def test_a_stop_once_the_log_knows_of_the_run_stops_it_as_soon_as_it_is_accepted
             assert await other.heard() == "stopped m1"
             assert now() < 1.0
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_session_that_resumes_a_run_which_is_being_claimed_is_a_watcher_of_it() -> None:
@@ -246,7 +247,7 @@ def test_a_session_that_resumes_a_run_which_is_being_claimed_is_a_watcher_of_it(
             await asyncio.sleep(10.0)
             assert (await other.heard()).endswith("m1 started, m1 completed")
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_watcher_that_leaves_before_the_run_is_accepted_takes_nobody_with_it() -> None:
@@ -264,7 +265,7 @@ def test_a_watcher_that_leaves_before_the_run_is_accepted_takes_nobody_with_it()
             await asyncio.sleep(10.0)
             assert await client.heard() == "m1 started, m1 completed"
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("answer_alone", [True, False])
@@ -289,7 +290,7 @@ def test_a_message_whose_client_leaves_while_it_is_claimed_is_accepted(
             outcome = "completed" if reason is None else "cancelled disconnected"
             assert await again.heard() == f"m1 started, m1 {outcome}"
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("is_known", [True, False])
@@ -311,7 +312,7 @@ def test_a_message_whose_client_leaves_while_it_is_looked_up_has_not_come(is_kno
             assert site.endpoint.stats()["retries"] == 0
             assert is_clear(site)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_client_that_comes_back_while_its_message_is_claimed_watches_the_run() -> None:
@@ -331,7 +332,7 @@ def test_a_client_that_comes_back_while_its_message_is_claimed_watches_the_run()
             assert await again.heard() == "m1 started, m1 completed"
             assert site.endpoint.stats()["runs_accepted"] == 1
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("timeout", [100.0, 1.0])
@@ -355,7 +356,7 @@ def test_draining_waits_for_a_message_that_is_being_claimed(
             end = "completed" if timeout == 100.0 else "cancelled shutdown"
             assert await client.heard() == f"m1 started, m1 {end}"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_message_whose_claim_was_not_looked_up_before_draining_is_refused() -> None:
@@ -371,7 +372,7 @@ def test_a_message_whose_claim_was_not_looked_up_before_draining_is_refused() ->
             await sending
             assert await client.heard() == "error shutting_down m1"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_cancelled_leaving_waits_for_a_message_that_is_being_claimed() -> None:
@@ -400,7 +401,7 @@ def test_a_cancelled_leaving_waits_for_a_message_that_is_being_claimed() -> None
         assert tasks_left() == []
         await sendings[0]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_forgetting_a_user_waits_for_a_message_that_is_being_claimed() -> None:
@@ -420,7 +421,7 @@ def test_forgetting_a_user_waits_for_a_message_that_is_being_claimed() -> None:
             assert await log.inner.runs("u1", "t1", limit=9) == ()
             assert reasons(site.finished) == {"m1": "cancelled"}
 
-    run(main())
+    run_virtual(main())
 
 
 # Claims that fail.
@@ -438,7 +439,7 @@ def test_a_claim_that_fails_is_tried_again_and_nobody_sees_it(method: str, act: 
             assert await client.heard() == "m1 started, m1 completed"
             assert log.calls[method] == 4
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("act", [loses(), loses(seconds=1.0)])
@@ -452,7 +453,7 @@ def test_a_claim_whose_answer_is_lost_is_won_all_the_same(act: Act) -> None:
             assert await client.heard() == "m1 started, m1 completed"
             assert len(await log.inner.runs("u1", "t1", limit=9)) == 1
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("method", ["find_claim", "claim"])
@@ -475,7 +476,7 @@ def test_a_message_that_cannot_be_claimed_is_refused_and_leaves_nothing(
             await client.chat("answer", "m1", "t1")
             assert await client.heard() == "m1 started, m1 completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_session_whose_message_hangs_is_not_held_up_for_ever() -> None:
@@ -489,7 +490,7 @@ def test_a_session_whose_message_hangs_is_not_held_up_for_ever() -> None:
             await asyncio.gather(one, two)
             assert await client.heard() == "error log_unavailable m1, pong p"
 
-    run(main())
+    run_virtual(main())
 
 
 # A host that gives a frame up.
@@ -513,7 +514,7 @@ def test_a_message_that_is_given_up_while_it_is_looked_up_has_not_come(act: Act)
             await client.chat("answer", "m1", "t1")
             assert await client.heard() == "m1 started, m1 completed"
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("again", [Act(), takes(1.0), fails(), loses()])
@@ -536,7 +537,7 @@ def test_a_message_that_is_given_up_while_it_is_claimed_is_accepted_all_the_same
             assert len(await log.inner.runs("u1", "t1", limit=9)) == 1
             assert is_clear(site)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_message_that_is_given_up_and_cannot_be_claimed_is_refused() -> None:
@@ -555,7 +556,7 @@ def test_a_message_that_is_given_up_and_cannot_be_claimed_is_refused() -> None:
             assert is_clear(site)
             assert site.endpoint.stats()["refusals"] == {"log_unavailable": 1}
 
-    run(main())
+    run_virtual(main())
 
 
 def test_leaving_waits_for_the_claim_of_a_message_that_was_given_up() -> None:
@@ -570,7 +571,7 @@ def test_leaving_waits_for_the_claim_of_a_message_that_was_given_up() -> None:
             await asyncio.gather(sending, return_exceptions=True)
         assert reasons(site.finished) == {"m1": None}
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_message_that_is_given_up_and_was_used_for_another_is_refused_once() -> None:
@@ -590,7 +591,7 @@ def test_a_message_that_is_given_up_and_was_used_for_another_is_refused_once() -
             assert await other.heard() == "m1 started, m1 completed"
             assert is_clear(site)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_message_that_is_given_up_and_came_twice_is_answered_as_a_retry() -> None:
@@ -610,34 +611,31 @@ def test_a_message_that_is_given_up_and_came_twice_is_answered_as_a_retry() -> N
             assert site.endpoint.stats()["runs_accepted"] == 1
             assert is_clear(site)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_served_socket_that_closes_while_a_message_is_claimed_leaves_the_run_its_end() -> None:
     async def main() -> None:
         log, gate = TroubledLog(), Gate()
         async with site_on(log, on_disconnect="detach") as site:
-            sent: list[str] = []
+            client = RecordingTransport()
 
             async def frames() -> AsyncGenerator[str, None]:
                 yield frame("chat", {"text": "answer"}, message_id="m1", thread_id="t1")
 
-            async def send(text: str) -> None:
-                sent.append(text)
-
             log.plan("claim", waits_for(gate))
-            serving = asyncio.create_task(site.endpoint.serve("u1", frames(), send))
+            serving = asyncio.create_task(site.endpoint.serve("u1", frames(), client))
             await settle()
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)
             assert serving.cancelled()
             gate.open()
             await asyncio.sleep(1.0)
-            assert len(sent) == 1
+            assert len(client.frames) == 1
             assert reasons(site.finished) == {"m1": None}
             assert is_clear(site)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_stream_that_is_given_up_while_its_message_is_claimed_leaves_the_run_its_end() -> None:
@@ -656,7 +654,7 @@ def test_a_stream_that_is_given_up_while_its_message_is_claimed_leaves_the_run_i
             assert reasons(site.finished) == {"m1": "disconnected"}
             assert site.endpoint.users() == {}
 
-    run(main())
+    run_virtual(main())
 
 
 # The same message twice at once.
@@ -698,7 +696,7 @@ def test_the_same_message_at_once_is_one_run_and_both_get_its_events(
             assert (stats["runs_accepted"], stats["retries"]) == (1, 1)
             assert is_clear(site)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_other_content_at_once_is_a_conflict_for_the_second() -> None:
@@ -714,7 +712,7 @@ def test_other_content_at_once_is_a_conflict_for_the_second() -> None:
             assert await second.heard() == "error message_id_conflict m1"
             assert is_clear(site)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_another_thread_at_once_is_a_conflict_for_the_second() -> None:
@@ -730,7 +728,7 @@ def test_another_thread_at_once_is_a_conflict_for_the_second() -> None:
             assert await second.heard() == "error message_id_conflict m1"
             assert is_clear(site)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_the_same_message_of_two_users_is_two_messages() -> None:
@@ -746,7 +744,7 @@ def test_the_same_message_of_two_users_is_two_messages() -> None:
             assert site.endpoint.stats()["runs_accepted"] == 2
             assert [len(client.frames) for client in (first, second)] == [3, 3]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_claim_that_was_made_and_never_answered_is_nobodys_run_until_it_is_taken_over() -> None:
@@ -765,7 +763,7 @@ def test_a_claim_that_was_made_and_never_answered_is_nobodys_run_until_it_is_tak
             await client.send("ping")
             assert await client.heard() == "pong"
 
-    run(main())
+    run_virtual(main())
 
 
 VARIABLE: ContextVar[str] = ContextVar("VARIABLE", default="nothing")
@@ -793,7 +791,7 @@ def test_an_agent_runs_in_the_context_of_its_message_however_late_it_is_claimed(
             await asyncio.sleep(5.0)
             assert seen == ["trace of m1", "trace of m2"]
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("policy", ["queue", "reject"])
@@ -818,7 +816,7 @@ def test_a_message_that_comes_again_while_it_is_claimed_is_a_retry_whatever_the_
             assert site.endpoint.stats()["retries"] == 1
             assert is_clear(site)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_message_that_comes_again_while_its_claim_fails_is_claimed_then() -> None:
@@ -835,4 +833,4 @@ def test_a_message_that_comes_again_while_its_claim_fails_is_claimed_then() -> N
             assert await other.heard() == "m1 started, m1 completed"
             assert is_clear(site)
 
-    run(main())
+    run_virtual(main())

@@ -12,8 +12,10 @@ from agent_messaging._journal import Journal
 from agent_messaging._outbox import ACCEPTED
 from agent_messaging._tasks import Tasks
 from agent_messaging.eventlog.protocol import APPENDED, Lease, LoggedEvent
-from support import run, tasks_left
+from agent_messaging.testing import run_virtual
+from support import tasks_left
 from support.endpoints import now, settle
+from support.lines import own_records
 from support.logs import (
     Act,
     Gate,
@@ -125,7 +127,7 @@ def test_a_log_that_is_done_at_once_costs_no_task() -> None:
         await writing.journal.settle()
         assert now() == 0.0
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_run_in_a_log_has_no_websocket() -> None:
@@ -133,7 +135,7 @@ def test_a_run_in_a_log_has_no_websocket() -> None:
         journal: Sink[LoggedEvent] = (await begin(TroubledLog())).journal
         assert journal.websocket is None
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("events_before", [0, 1, 5])
@@ -155,7 +157,7 @@ def test_a_log_that_fails_once_as_it_is_called_is_tried_again(events_before: int
         ]
         assert await writing.kept() == list(range(1, events_before + 4))
 
-    run(main())
+    run_virtual(main())
 
 
 def test_an_append_whose_answer_was_lost_as_it_was_called_is_no_trouble() -> None:
@@ -168,7 +170,7 @@ def test_an_append_whose_answer_was_lost_as_it_was_called_is_no_trouble() -> Non
         assert await writing.kept() == [1, 2]
         assert writing.lost == []
 
-    run(main())
+    run_virtual(main())
 
 
 # A log that takes its time.
@@ -190,7 +192,7 @@ def test_events_keep_their_order_and_those_that_wait_go_together() -> None:
         assert log.faults == []
         assert len(writing.tasks) == 0
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("act", [Act(), Act(yields=1), Act(yields=3), takes(0.25)])
@@ -207,7 +209,7 @@ def test_each_event_is_appended_once_whenever_it_comes(act: Act, pause: float) -
         assert [seq for batch in appended(log, "r1") for seq in batch] == list(range(1, 21))
         assert log.faults == []
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_log_may_be_done_at_once_at_first_and_take_its_time_later() -> None:
@@ -225,7 +227,7 @@ def test_a_log_may_be_done_at_once_at_first_and_take_its_time_later() -> None:
         assert await writing.kept() == [1, 2, 3, 4, 5]
         assert appended(log, "r1") == [(1,), (2,), (3,), (4,), (5,)]
 
-    run(main())
+    run_virtual(main())
 
 
 # A log that fails.
@@ -245,7 +247,7 @@ def test_the_same_batch_is_tried_again_whatever_comes_meanwhile(error: Any) -> N
         assert appended(log, "r1") == [(1,), (2, 3), (2, 3), (2, 3), (4, 5, 6)]
         assert await writing.kept() == [1, 2, 3, 4, 5, 6]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_what_was_appended_and_not_answered_is_not_appended_twice() -> None:
@@ -261,7 +263,7 @@ def test_what_was_appended_and_not_answered_is_not_appended_twice() -> None:
         assert appended(log, "r1") == [(1,), (1,), (1,), (2, 3, 4), (2, 3, 4)]
         assert writing.lost == []
 
-    run(main())
+    run_virtual(main())
 
 
 def test_the_tries_become_ever_slower() -> None:
@@ -277,7 +279,7 @@ def test_the_tries_become_ever_slower() -> None:
         await writing.journal.settle()
         assert now() == pytest.approx(3.6)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_trouble_is_logged_without_what_it_was_about(caplog: pytest.LogCaptureFixture) -> None:
@@ -288,8 +290,8 @@ def test_trouble_is_logged_without_what_it_was_about(caplog: pytest.LogCaptureFi
         writing.post()
         await writing.journal.settle()
 
-    run(main())
-    lines = [(record.levelname, record.getMessage()) for record in caplog.records]
+    run_virtual(main())
+    lines = [(record.levelname, record.getMessage()) for record in own_records(caplog)]
     assert [(level, line.split(" raised_at")[0]) for level, line in lines] == [
         ("WARNING", "log_failed error=EventLogError"),
         ("ERROR", "log_failed error=TypeError"),
@@ -312,7 +314,7 @@ def test_a_log_that_cannot_keep_an_event_in_time_is_given_up(act: Act, is_prompt
         assert writing.journal.failed
         assert tasks_left() == []
 
-    run(main())
+    run_virtual(main())
 
 
 def test_each_batch_has_its_own_time() -> None:
@@ -326,7 +328,7 @@ def test_each_batch_has_its_own_time() -> None:
         assert now() == 12.0
         assert await writing.kept() == [1, 2]
 
-    run(main())
+    run_virtual(main())
 
 
 class Contrary:
@@ -355,7 +357,7 @@ def test_a_log_that_makes_an_error_of_the_cancellation_is_given_up_all_the_same(
         assert writing.lost == [(True, 7.0)]
         assert log.tries == 1
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_log_that_is_given_up_is_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -366,8 +368,8 @@ def test_a_log_that_is_given_up_is_logged(caplog: pytest.LogCaptureFixture) -> N
         writing.post()
         await writing.journal.settle()
 
-    run(main())
-    [record] = caplog.records
+    run_virtual(main())
+    [record] = own_records(caplog)
     assert record.levelname == "ERROR"
     assert record.getMessage() == "log_unavailable user_id=u1 run_id=r1"
 
@@ -396,8 +398,8 @@ def test_a_lost_lease_is_told_once_and_not_tried_again(
         assert await writing.kept() == [1, 2]
         assert now() == 0.0
 
-    run(main())
-    [record] = caplog.records
+    run_virtual(main())
+    [record] = own_records(caplog)
     assert record.levelname == "WARNING"
     assert record.getMessage() == "lease_lost user_id=u1 run_id=r1"
 
@@ -413,7 +415,7 @@ def test_a_lease_may_be_lost_while_an_append_is_tried_again() -> None:
         assert not is_log_down
         assert at == pytest.approx(1.15)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_what_waits_behind_a_lost_append_goes_nowhere() -> None:
@@ -426,7 +428,7 @@ def test_what_waits_behind_a_lost_append_goes_nowhere() -> None:
         assert appended(log, "r1") == [(1,)]
         assert await writing.kept() == []
 
-    run(main())
+    run_virtual(main())
 
 
 def test_an_agent_is_told_that_its_events_go_nowhere() -> None:
@@ -442,7 +444,7 @@ def test_an_agent_is_told_that_its_events_go_nowhere() -> None:
             with pytest.raises(TransportError, match="no longer be kept"):
                 writing.journal.check()
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_run_that_has_ended_is_told_of_nothing() -> None:
@@ -455,7 +457,7 @@ def test_a_run_that_has_ended_is_told_of_nothing() -> None:
         await writing.journal.settle()
         assert writing.lost == []
 
-    run(main())
+    run_virtual(main())
 
 
 # Room.
@@ -475,7 +477,7 @@ def test_awaiting_an_event_waits_while_more_wait_than_there_is_room_for() -> Non
         assert writing.post() is ACCEPTED
         await writing.journal.settle()
 
-    run(main())
+    run_virtual(main())
 
 
 def test_all_who_wait_go_on_when_there_is_room() -> None:
@@ -493,7 +495,7 @@ def test_all_who_wait_go_on_when_there_is_room() -> None:
         await settle()
         assert all(each.done() for each in waiting)
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("act", [fails(lost, 1.0), hangs()])
@@ -508,7 +510,7 @@ def test_a_log_that_is_lost_keeps_nobody_waiting(act: Act) -> None:
         await settle()
         assert waiting.done()
 
-    run(main())
+    run_virtual(main())
 
 
 def test_events_that_nobody_awaits_are_refused_at_last() -> None:
@@ -529,7 +531,7 @@ def test_events_that_nobody_awaits_are_refused_at_last() -> None:
         assert blocked(writing) is False
         assert await writing.kept() == [1, 2, 3, 4]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_what_the_run_itself_decides_is_taken_beyond_every_bound() -> None:
@@ -540,7 +542,7 @@ def test_what_the_run_itself_decides_is_taken_beyond_every_bound() -> None:
         await writing.journal.settle()
         assert await writing.kept() == list(range(1, 51))
 
-    run(main())
+    run_virtual(main())
 
 
 # Sessions that fall behind.
@@ -559,7 +561,7 @@ def test_awaiting_an_event_leaves_turns_to_a_session_that_falls_behind() -> None
         ticking.cancel()
         assert now() == 0.0
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("is_prompt", [True, False])
@@ -577,7 +579,7 @@ def test_a_session_that_has_caught_up_needs_no_more_turns(is_prompt: bool) -> No
         assert writing.post() is ACCEPTED
         ticking.cancel()
 
-    run(main())
+    run_virtual(main())
 
 
 async def tick(turns: list[int], journal: Journal | None = None, relieved: int = 0) -> None:
@@ -615,7 +617,7 @@ def test_events_that_nobody_awaits_are_refused_while_a_session_lags(
         writing.journal.check()
         assert blocked(writing) is False
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("is_prompt", [True, False])
@@ -635,7 +637,7 @@ def test_where_the_agent_is_to_wait_it_waits_until_the_session_has_caught_up(
         assert first.done()
         assert second.done()
 
-    run(main())
+    run_virtual(main())
 
 
 # Loops and tasks of other kinds.
@@ -656,7 +658,7 @@ def test_a_loop_that_starts_tasks_at_once_changes_nothing(act: Act) -> None:
         await writing.journal.settle()
         assert await writing.kept() == ([] if act.error else [1, 2, 3, 4, 5, 6])
 
-    run(main())
+    run_virtual(main())
 
 
 class Spawning:
@@ -690,7 +692,7 @@ def test_an_append_that_is_done_when_its_task_begins_is_none_to_wait_for() -> No
         assert await writing.kept() == [1, 2, 3]
         await writing.journal.settle()
 
-    run(main())
+    run_virtual(main())
 
 
 def test_an_append_that_somebody_cancels_is_tried_again_with_the_next_event() -> None:
@@ -707,7 +709,7 @@ def test_an_append_that_somebody_cancels_is_tried_again_with_the_next_event() ->
         await writing.journal.settle()
         assert await writing.kept() == [1, 2]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_log_may_be_done_at_once_in_words() -> None:
@@ -715,4 +717,4 @@ def test_a_log_may_be_done_at_once_in_words() -> None:
         await APPENDED
         assert now() == 0.0
 
-    run(main())
+    run_virtual(main())

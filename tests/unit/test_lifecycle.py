@@ -160,6 +160,12 @@ def test_an_open_call_has_its_name_and_its_start() -> None:
     assert list(lifecycle.open_tools) == ["a", "b"]
 
 
+def test_a_call_of_which_no_name_is_given_has_an_empty_one() -> None:
+    lifecycle = lifecycle_after(STARTED)
+    lifecycle.advance(TOOL_EXECUTING, 1.5, "a")
+    assert dict(lifecycle.open_tools) == {"a": ("", 1.5)}
+
+
 def test_calls_overlap_and_close_in_any_order() -> None:
     lifecycle = running_with_open("a", "b", "c")
     for tool_call_id in ("b", "a", "c"):

@@ -8,8 +8,10 @@ import pytest
 
 from agent_messaging import EventLogError, RemoteError
 from agent_messaging._log_access import asked, backoff
-from support import run, tasks_left
+from agent_messaging.testing import run_virtual
+from support import tasks_left
 from support.endpoints import now
+from support.lines import own_records
 
 
 class Oracle:
@@ -52,7 +54,7 @@ def test_what_answers_at_once_sets_no_timer() -> None:
         loop = cast("Any", asyncio.get_running_loop())
         assert loop._scheduled == []
 
-    run(main())
+    run_virtual(main())
 
 
 def test_what_takes_its_time_is_waited_for() -> None:
@@ -60,7 +62,7 @@ def test_what_takes_its_time_is_waited_for() -> None:
         assert await asked(Oracle(4.0, 5.0, "answer"), 10.0) == "answer"
         assert now() == 9.0
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("error", [DOWN, TimeoutError(), TypeError("a fault of the log")])
@@ -70,7 +72,7 @@ def test_what_fails_is_asked_again_ever_more_slowly(error: Exception) -> None:
         assert await asked(oracle, 10.0) == "answer"
         assert oracle.asked_at == pytest.approx([0, 0.05, 0.15, 0.35, 0.75, 1.55, 2.55, 3.55])
 
-    run(main())
+    run_virtual(main())
 
 
 def test_what_fails_late_is_asked_again() -> None:
@@ -79,7 +81,7 @@ def test_what_fails_late_is_asked_again() -> None:
         assert await asked(oracle, 10.0) == "answer"
         assert oracle.asked_at == pytest.approx([0.0, 2.05])
 
-    run(main())
+    run_virtual(main())
 
 
 def given_up(ask: Callable[[], object], at: float) -> None:
@@ -93,7 +95,7 @@ def given_up(ask: Callable[[], object], at: float) -> None:
         assert now() == pytest.approx(at)
         assert tasks_left() == []
 
-    run(main())
+    run_virtual(main())
 
 
 def test_what_goes_on_failing_is_given_up_in_time() -> None:
@@ -140,7 +142,7 @@ def test_a_cancellation_of_who_asks_reaches_what_is_asked() -> None:
         assert oracle.cancelled_at == [3.0]
         assert now() == 3.0
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_cancellation_that_what_is_asked_survives_is_its_own() -> None:
@@ -158,7 +160,7 @@ def test_a_cancellation_that_what_is_asked_survives_is_its_own() -> None:
         assert await asking == "answer"
         assert now() == 4.0
 
-    run(main())
+    run_virtual(main())
 
 
 def test_an_asking_that_is_dropped_closes_what_it_asked() -> None:
@@ -177,7 +179,7 @@ def test_an_asking_that_is_dropped_closes_what_it_asked() -> None:
         asking.send(None)
         asking.close()
 
-    run(main())
+    run_virtual(main())
     assert closed == [True]
 
 
@@ -188,7 +190,7 @@ def test_what_is_no_exception_goes_on_at_once() -> None:
         with pytest.raises(KeyboardInterrupt):
             await asked(Oracle(1.0, KeyboardInterrupt()), 10.0)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_trouble_is_logged_and_a_fault_of_the_log_as_an_error(
@@ -197,8 +199,8 @@ def test_trouble_is_logged_and_a_fault_of_the_log_as_an_error(
     async def main() -> None:
         await asked(Oracle(DOWN, TypeError("private"), "answer"), 10.0)
 
-    run(main())
-    warning, error = (record for record in caplog.records if record.levelname != "DEBUG")
+    run_virtual(main())
+    warning, error = (record for record in own_records(caplog) if record.levelname != "DEBUG")
     assert warning.levelname == "WARNING"
     assert warning.getMessage().startswith("log_failed error=EventLogError raised_at=test_log_acc")
     assert error.levelname == "ERROR"

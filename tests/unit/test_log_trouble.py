@@ -19,7 +19,7 @@ from agent_messaging import (
     TransportError,
 )
 from agent_messaging.eventlog.protocol import EventPage, LoggedEvent
-from support import run
+from agent_messaging.testing import run_virtual
 from support.endpoints import Connection, Site, frame, now, settle, worker
 from support.logs import (
     Act,
@@ -71,7 +71,7 @@ def test_an_append_that_fails_is_tried_again_and_nobody_sees_it(
             assert await client.heard() == f"m1 started, {said}, m1 completed"
             assert len(log.appends) > (5 if is_prompt and failing == 4 else 2)
 
-    run(main())
+    run_virtual(main())
 
 
 # Appends that fail for good.
@@ -107,7 +107,7 @@ def test_a_run_that_cannot_be_kept_is_cancelled_and_its_watchers_are_told(
             for watcher in (client, second):
                 assert (await watcher.heard()).endswith("m1 started, error log_unavailable")
                 assert watcher.ended() == "log_unavailable"
-                assert watcher.socket.closed == ["log_unavailable"]
+                assert watcher.transport.closed == ["log_unavailable"]
             # Who watches another run has nothing to do with it.
             assert await other.heard() == "m2 started"
             assert other.ended() is None
@@ -116,7 +116,7 @@ def test_a_run_that_cannot_be_kept_is_cancelled_and_its_watchers_are_told(
             await other.stop("m2")
             assert await other.heard() == "m2 cancelled stopped, stopped m2"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_all_runs_of_a_session_that_ends_for_one_of_them_are_left() -> None:
@@ -132,7 +132,7 @@ def test_all_runs_of_a_session_that_ends_for_one_of_them_are_left() -> None:
             assert {finished.reason for finished in site.finished} == {None, "disconnected"}
             assert site.endpoint.users() == {}
 
-    run(main())
+    run_virtual(main())
 
 
 def test_an_agent_that_is_done_before_the_log_is_given_up_has_completed_here() -> None:
@@ -149,7 +149,7 @@ def test_an_agent_that_is_done_before_the_log_is_given_up_has_completed_here() -
             assert finished.report.undelivered == 5
             assert await client.heard() == "error log_unavailable"
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("act", [fails(), hangs()])
@@ -169,7 +169,7 @@ def test_an_agent_that_waits_for_a_log_that_is_given_up_is_cancelled(act: Act) -
             assert finished.report.undelivered == 3
             assert site.endpoint.stats()["undelivered_events"] == 3
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("is_prompt", [True, False])
@@ -186,7 +186,7 @@ def test_what_a_lost_run_did_not_deliver_is_counted_once(is_prompt: bool) -> Non
             assert handler.get_stats()["undelivered_events"] == 2
             assert site.endpoint.stats()["undelivered_events"] == 2
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_stop_while_the_log_is_down_is_answered_when_the_run_has_ended_here() -> None:
@@ -203,7 +203,7 @@ def test_a_stop_while_the_log_is_down_is_answered_when_the_run_has_ended_here() 
             assert await other.heard() == "stopped m1"
             assert client.ended() == "log_unavailable"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_the_next_of_a_queue_has_its_turn_when_the_log_was_given_up() -> None:
@@ -221,7 +221,7 @@ def test_the_next_of_a_queue_has_its_turn_when_the_log_was_given_up() -> None:
             await asyncio.sleep(20.0)
             assert (await second.heard()).endswith("m2 queued 1, m2 started, m2 completed")
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_queued_run_that_cannot_be_kept_is_never_begun() -> None:
@@ -242,7 +242,7 @@ def test_a_queued_run_that_cannot_be_kept_is_never_begun() -> None:
             assert begun == ["m1"]
             assert client.ended() == "log_unavailable"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_an_abandoned_run_whose_end_cannot_be_kept_frees_its_thread() -> None:
@@ -260,7 +260,7 @@ def test_an_abandoned_run_whose_end_cannot_be_kept_frees_its_thread() -> None:
             assert site.endpoint.runs("u1") == ()
             await asyncio.sleep(60.0)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_leaving_is_bounded_while_the_log_hangs() -> None:
@@ -274,7 +274,7 @@ def test_leaving_is_bounded_while_the_log_hangs() -> None:
             begin = now()
         assert now() - begin <= 2.0 + 2 * 3.0
 
-    run(main())
+    run_virtual(main())
 
 
 # Leases that are lost.
@@ -313,7 +313,7 @@ def test_a_lost_run_is_cancelled_and_nothing_more_is_said_in_its_name(
             assert site.endpoint.stats()["runs_accepted"] == 2
             assert len(log.appends) == losing + 1 + 5
 
-    run(main())
+    run_virtual(main())
 
 
 def test_an_agent_whose_run_is_lost_cannot_emit() -> None:
@@ -326,7 +326,7 @@ def test_an_agent_whose_run_is_lost_cannot_emit() -> None:
             # The first chunk is the one with which it was lost.
             assert told == ["TransportError", "TransportError"]
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("is_prompt", [True, False])
@@ -344,7 +344,7 @@ def test_a_queued_run_that_is_lost_with_its_first_event_leaves_its_place(is_prom
             assert await client.heard() == "m1 completed, m3 started, m3 completed"
             assert site.endpoint.stats()["runs_cancelled"] == 1
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("is_prompt", [True, False])
@@ -362,7 +362,7 @@ def test_a_stopped_run_that_is_lost_holds_up_no_answer(is_prompt: bool) -> None:
             assert await client.heard() == "pong p"
             assert site.endpoint.users()["u1"]["runs_in_flight"] == 0
 
-    run(main())
+    run_virtual(main())
 
 
 def test_what_a_new_owner_appends_is_read_as_any_other_event() -> None:
@@ -382,7 +382,7 @@ def test_what_a_new_owner_appends_is_read_as_any_other_event() -> None:
             assert await client.heard() == "m1 failed interrupted"
             assert [finished.context.run_id for finished in site.finished] == [run_id]
 
-    run(main())
+    run_virtual(main())
 
 
 # Reads that fail.
@@ -401,7 +401,7 @@ def test_a_read_that_fails_is_tried_again_and_nobody_sees_it(act: Act) -> None:
                 "m1 started, m1 response_chunk 0, m1 response_chunk 1, m1 completed"
             )
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("act", [fails(), hangs()])
@@ -417,12 +417,12 @@ def test_a_session_that_cannot_read_is_told_and_the_others_go_on(act: Act) -> No
             await asyncio.sleep(5.0)
             assert (await second.heard()) == "resumed m1 1-1 running, error log_unavailable"
             assert second.ended() == "log_unavailable"
-            assert second.socket.closed == ["log_unavailable"]
+            assert second.transport.closed == ["log_unavailable"]
             log.always("read", Act())
             await asyncio.sleep(20.0)
             assert await client.heard() == "m1 completed"
 
-    run(main())
+    run_virtual(main())
 
 
 # The control lane.
@@ -457,7 +457,7 @@ def test_what_the_log_cannot_tell_is_refused_and_the_session_goes_on(
             assert await client.heard() == nothing
             assert site.endpoint.stats()["refusals"] == {"log_unavailable": 1}
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("method", ["runs", "find_run", "notify"])
@@ -476,7 +476,7 @@ def test_the_control_lane_asks_again(method: str) -> None:
                 assert await client.heard() == "resumed nothing"
             assert log.calls[method] == 3
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_stream_whose_log_is_down_is_refused_before_anything_is_sent() -> None:
@@ -489,7 +489,7 @@ def test_a_stream_whose_log_is_down_is_refused_before_anything_is_sent() -> None
             assert caught.value.code == "log_unavailable"
             assert site.endpoint.users() == {}
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_stream_whose_log_goes_down_ends() -> None:
@@ -503,7 +503,7 @@ def test_a_stream_whose_log_goes_down_ends() -> None:
             assert stream.end.reason == "log_unavailable"
             assert b"log_unavailable" in chunks[-1]
 
-    run(main())
+    run_virtual(main())
 
 
 # Endpoints.
@@ -523,7 +523,7 @@ def test_what_forgetting_raises_is_the_hosts_and_the_user_is_forgotten_the_next_
             await site.endpoint.forget("u1")
             assert await log.inner.find_run("u1", run_id) is None
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_log_that_is_closed_under_an_endpoint_is_trouble_like_any_other() -> None:
@@ -539,7 +539,7 @@ def test_a_log_that_is_closed_under_an_endpoint_is_trouble_like_any_other() -> N
             await asyncio.sleep(10.0)
             assert client.ended() == "log_unavailable"
 
-    run(main())
+    run_virtual(main())
 
 
 # Eviction, and users who are forgotten.
@@ -582,7 +582,7 @@ def test_a_reader_is_told_of_each_gap_and_of_nothing_else(seconds: float) -> Non
             assert client.frames[-1]["type"] == "agent_completed"
             site.connections.remove(client)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_run_whose_events_are_all_gone_is_told_and_watched_no_more() -> None:
@@ -603,7 +603,7 @@ def test_a_run_whose_events_are_all_gone_is_told_and_watched_no_more() -> None:
             assert await late.heard() == "resumed m1 5-4 completed evicted"
             assert not late.session.delivery.watches
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_run_that_is_evicted_between_two_reads_is_told() -> None:
@@ -623,7 +623,7 @@ def test_a_run_that_is_evicted_between_two_reads_is_told() -> None:
             assert heard.endswith("m1 response_chunk 62, resumed m1 103-102 completed evicted")
             assert not late.session.delivery.watches
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("is_running", [True, False])
@@ -650,7 +650,7 @@ def test_a_user_who_is_forgotten_in_the_log_is_told_so_and_nothing_more(is_runni
             # Nothing of the run can be kept any more.
             assert site.endpoint.runs("u1") == ()
 
-    run(main())
+    run_virtual(main())
 
 
 # A log that lies.
@@ -709,7 +709,7 @@ def test_a_log_that_goes_backwards_ends_the_sessions_that_watch(
             assert await client.heard() == heard
             assert client.ended() == "log_unavailable"
 
-    run(main())
+    run_virtual(main())
 
 
 def forgetful(page: EventPage, after: int) -> EventPage:
@@ -730,4 +730,4 @@ def test_a_log_that_has_not_what_it_says_is_not_read_without_a_pause() -> None:
             assert await client.heard() == "error log_unavailable"
             assert client.ended() == "log_unavailable"
 
-    run(main())
+    run_virtual(main())

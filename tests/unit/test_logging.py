@@ -15,8 +15,11 @@ from agent_messaging import (
     Run,
     RunFinished,
 )
-from support import Recorder, chat, run
-from support.clients import Client, ManualClock, steps
+from agent_messaging.testing import RecordingTransport, loop_clock, run_virtual
+from support import chat
+from support.clients import Client
+from support.lines import own_records
+from support.loop import steps
 
 SECRET = "hunter2"
 
@@ -29,12 +32,8 @@ EVENTS = {
     "transport_error": {logging.DEBUG},
     "outbox_unsettled": {logging.WARNING},
     "hook_failed": {logging.ERROR},
+    "hook_error": {logging.DEBUG},
 }
-
-
-class FailingSocket(Recorder):
-    async def __call__(self, frame: str) -> None:
-        raise ConnectionError(SECRET)
 
 
 async def agent(run: Run) -> object:
@@ -71,8 +70,9 @@ async def conversation() -> list[object]:
     outcomes.append(await client.send(Message(type="chat", payload={"text": [SECRET]})))
     outcomes.append(await client.send(chat(SECRET, user_id=SECRET)))
     outcomes.append(await router.handle_frame("user-1", client.transport, f'"{SECRET}'))
-    outcomes.append(await Client(router, FailingSocket()).send(chat(SECRET)))
-    outcomes.append(await Client(handler, Recorder(hangs_at=1)).send(chat(SECRET)))
+    failing = RecordingTransport(fails_at=1, error=ConnectionError(SECRET))
+    outcomes.append(await Client(router, failing).send(chat(SECRET)))
+    outcomes.append(await Client(handler, RecordingTransport(hangs_at=1)).send(chat(SECRET)))
     task = client.start(chat(f"hang {SECRET}"))
     await steps()
     task.cancel()
@@ -97,8 +97,8 @@ def event(record: logging.LogRecord) -> str:
 
 def records_of(caplog: pytest.LogCaptureFixture, level: int) -> list[logging.LogRecord]:
     with caplog.at_level(level, "agent_messaging"):
-        assert run(conversation()) == OUTCOMES
-    return [each for each in caplog.records if each.name.startswith("agent_messaging")]
+        assert run_virtual(conversation()) == OUTCOMES
+    return own_records(caplog)
 
 
 def test_every_line_has_a_known_name_at_its_level(caplog: pytest.LogCaptureFixture) -> None:
@@ -132,15 +132,14 @@ def test_an_error_is_told_with_its_traceback_at_debug(caplog: pytest.LogCaptureF
 def test_an_ended_run_is_told_with_its_ids_and_its_outcome(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    clock = ManualClock().clock
-    client = Client(AgentMessageHandler(agent, clock=clock, new_id=lambda: "new"))
+    client = Client(AgentMessageHandler(agent, clock=loop_clock(), new_id=lambda: "new"))
     with caplog.at_level(logging.INFO, "agent_messaging"):
         client.say(chat("work", thread_id="t1"))
         client.say(chat("words", thread_id="t1"))
         client.say(chat("fail", thread_id="t1"))
     lines = [
         {name: vars(record).get(name) for name in ("outcome", "code", "error", "duration_ms")}
-        for record in caplog.records
+        for record in own_records(caplog)
     ]
     assert lines == [
         {"outcome": "agent_completed", "code": None, "error": None, "duration_ms": 0},
@@ -152,23 +151,23 @@ def test_an_ended_run_is_told_with_its_ids_and_its_outcome(
             "duration_ms": 0,
         },
     ]
-    assert [record.levelno for record in caplog.records] == [
+    assert [record.levelno for record in own_records(caplog)] == [
         logging.INFO,
         logging.INFO,
         logging.ERROR,
     ]
-    for record in caplog.records:
+    for record in own_records(caplog):
         fields = vars(record)
         assert record.name == "agent_messaging.handler"
         assert (fields["user_id"], fields["thread_id"], fields["run_id"]) == ("user-1", "t1", "new")
-    assert vars(caplog.records[2])["raised_at"].startswith("test_logging.py:")
+    assert vars(own_records(caplog)[2])["raised_at"].startswith("test_logging.py:")
 
 
 def test_a_refusal_is_told_with_its_code(caplog: pytest.LogCaptureFixture) -> None:
     client = Client(AgentMessageHandler(agent))
     with caplog.at_level(logging.INFO, "agent_messaging"):
         client.say(Message(type="ping", message_id="m1"))
-    (record,) = caplog.records
+    (record,) = own_records(caplog)
     fields = vars(record)
     assert (fields["user_id"], fields["code"], fields["message_id"]) == (
         "user-1",
@@ -235,7 +234,7 @@ def test_broken_logging_never_fails_a_message(
 ) -> None:
     repair = breakage(logger)
     try:
-        outcomes = run(conversation())
+        outcomes = run_virtual(conversation())
     finally:
         repair()
     assert outcomes == OUTCOMES
@@ -253,7 +252,7 @@ def test_words_that_an_agent_chose_in_a_task_group_are_no_fault(
 
     with caplog.at_level(logging.INFO, logger="agent_messaging"):
         Client(AgentMessageHandler(body)).say(chat())
-    assert [record.levelno for record in caplog.records] == [logging.INFO]
+    assert [record.levelno for record in own_records(caplog)] == [logging.INFO]
 
 
 def test_an_exception_after_a_relayed_end_is_a_fault(caplog: pytest.LogCaptureFixture) -> None:
@@ -263,4 +262,4 @@ def test_an_exception_after_a_relayed_end_is_a_fault(caplog: pytest.LogCaptureFi
 
     with caplog.at_level(logging.INFO, logger="agent_messaging"):
         Client(AgentMessageHandler(body)).say(chat())
-    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    assert [record.levelno for record in own_records(caplog)] == [logging.ERROR]

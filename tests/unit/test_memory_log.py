@@ -13,8 +13,8 @@ from agent_messaging import (
     MessageType,
     RunRecord,
 )
-from conformance.trial import Trial, event, story
-from support import run
+from agent_messaging.testing import run_virtual
+from agent_messaging.testing.conformance._event_logs.trial import COMPLETED, Trial, event, story
 from support.event_logs import HandClock, on_trial
 
 DAY = 24 * 3600
@@ -41,7 +41,7 @@ def test_the_run_of_the_user_that_ended_first_loses_all_of_its_events() -> None:
         assert await held(trial, "a", "b", "c") == [4, 0, 3]
         assert await held(trial, "of another", user_id="bob") == [9]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_the_run_of_all_users_that_ended_first_loses_all_of_its_events() -> None:
@@ -53,7 +53,7 @@ def test_the_run_of_all_users_that_ended_first_loses_all_of_its_events() -> None
         assert await held(trial, "a", user_id="bob") == [0]
         assert await held(trial, "b") == [4]
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("bound", ["runs_per_user", "runs"])
@@ -69,7 +69,7 @@ def test_a_run_more_than_are_held_costs_the_oldest_its_events_when_it_is_claimed
         await trial.claim("c")
         assert await held(trial, "a", "b") == [0, 3]
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("bound", ["runs_per_user", "runs"])
@@ -85,7 +85,7 @@ def test_a_run_that_has_just_ended_is_held_even_if_those_under_way_are_too_many(
         await trial.append_each(leases[1], story(4))
         assert await held(trial, "a", "b") == [0, 4]
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("bound", ["bytes_per_user", "bytes"])
@@ -100,7 +100,7 @@ def test_bytes_are_those_of_the_payloads(bound: str) -> None:
         assert await held(trial, "a") == [2]
         assert (await trial.page("a")).first_seq == 2
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("bound", ["events_per_user", "events"])
@@ -116,26 +116,112 @@ def test_a_run_that_holds_more_than_half_loses_its_own_oldest_events(bound: str)
         assert 80 <= (await held(trial, "endless"))[0] <= 92
         assert await held(trial, "small") == [8]
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("bound", ["events_per_user", "events"])
 def test_runs_under_way_lose_their_oldest_events_in_turns_an_eighth_each(bound: str) -> None:
     async def main() -> None:
-        bounds: dict[str, Any] = {bound: 60}
+        bounds: dict[str, Any] = {bound: 57}
         trial = on_trial(MemoryEventLog(**bounds))
         leases = {name: await trial.claim(name) for name in ("a", "b", "c")}
-        for name, length in (("a", 24), ("b", 9), ("c", 27)):
+        for name, length in (("a", 25), ("b", 8), ("c", 24)):
             await trial.append_each(leases[name], [event(seq) for seq in range(1, length + 1)])
-        assert await held(trial, "a", "b", "c") == [24, 9, 27]
-        await trial.append(leases["b"], [event(10)])
-        assert await held(trial, "a", "b", "c") == [21, 10, 27]
-        await trial.append(leases["b"], [event(11), event(12), event(13)])
-        assert await held(trial, "a", "b", "c") == [21, 11, 27]
+        assert await held(trial, "a", "b", "c") == [25, 8, 24]
+        await trial.append(leases["b"], [event(9)])
+        assert await held(trial, "a", "b", "c") == [21, 9, 24]
+        await trial.append(leases["b"], [event(seq) for seq in range(10, 14)])
+        assert await held(trial, "a", "b", "c") == [21, 11, 24]
         await trial.append(leases["b"], [event(14), event(15)])
-        assert await held(trial, "a", "b", "c") == [21, 13, 23]
+        assert await held(trial, "a", "b", "c") == [21, 13, 21]
 
-    run(main())
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("bound", ["events_per_user", "events", "bytes_per_user", "bytes"])
+def test_what_fills_a_bound_to_the_last_costs_nothing(bound: str) -> None:
+    async def main() -> None:
+        size = 10
+        bounds: dict[str, Any] = {bound: 6 * size if "bytes" in bound else 6}
+        trial = on_trial(MemoryEventLog(**bounds))
+        payload = "x" * size
+        await trial.append(await trial.claim("ended"), [event(1, COMPLETED, payload)])
+        lease = await trial.claim("a")
+        await trial.append(lease, [event(seq, payload=payload) for seq in range(1, 6)])
+        assert await held(trial, "ended", "a") == [1, 5]
+        await trial.append(lease, [event(6, payload=payload)])
+        assert await held(trial, "ended", "a") == [0, 6]
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "left"),
+    [
+        # Eight events and eighty bytes may be held, and the last of b is too much.
+        ([10] * 5, [10] * 4, [4, 4]),
+        ([10] * 4, [10] * 5, [4, 4]),
+        ([10] * 5, [20, 20], [4, 2]),
+        ([10] * 4, [20, 21], [4, 1]),
+    ],
+)
+@pytest.mark.parametrize("whose", ["_per_user", ""])
+def test_half_of_what_may_be_held_is_not_more_than_half(
+    a: list[int], b: list[int], left: list[int], whose: str
+) -> None:
+    async def main() -> None:
+        bounds: dict[str, Any] = {f"events{whose}": 8, f"bytes{whose}": 80}
+        trial = on_trial(MemoryEventLog(**bounds))
+        for name, sizes in (("a", a), ("b", b)):
+            events = [event(seq, payload="x" * size) for seq, size in enumerate(sizes, 1)]
+            await trial.append_each(await trial.claim(name), events)
+        assert await held(trial, "a", "b") == left
+
+    run_virtual(main())
+
+
+def test_a_user_who_cannot_keep_to_a_bound_costs_others_what_has_ended() -> None:
+    async def main() -> None:
+        trial = on_trial(MemoryEventLog(bytes_per_user=100, bytes=150))
+        lease = await trial.claim("of another", "bob")
+        await trial.append(lease, [event(1, COMPLETED, "x" * 60)])
+        await trial.append(await trial.claim("a"), [event(1, payload="x" * 200)])
+        assert await held(trial, "a") == [1]
+        assert await held(trial, "of another", user_id="bob") == [0]
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("bound", ["events_per_user", "events"])
+def test_a_run_of_one_event_is_passed_over_and_has_its_turn_again_once_it_has_more(
+    bound: str,
+) -> None:
+    async def main() -> None:
+        bounds: dict[str, Any] = {bound: 8}
+        trial = on_trial(MemoryEventLog(**bounds))
+        leases = {name: await trial.claim(name) for name in ("a", "b", "c")}
+        for name, length in (("a", 1), ("b", 3), ("c", 4)):
+            await trial.append_each(leases[name], [event(seq) for seq in range(1, length + 1)])
+        await trial.append(leases["b"], [event(4)])
+        assert await held(trial, "a", "b", "c") == [1, 3, 4]
+        for seq, expected in ((2, [2, 3, 3]), (3, [3, 2, 3]), (4, [3, 2, 3]), (5, [4, 2, 2])):
+            await trial.append(leases["a"], [event(seq)])
+            assert await held(trial, "a", "b", "c") == expected
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("bound", ["events_per_user", "events"])
+def test_a_run_of_two_events_loses_the_older_one_in_its_turn(bound: str) -> None:
+    async def main() -> None:
+        bounds: dict[str, Any] = {bound: 5}
+        trial = on_trial(MemoryEventLog(**bounds))
+        leases = {name: await trial.claim(name) for name in ("a", "b", "c")}
+        for name in ("a", "b", "c"):
+            await trial.append_each(leases[name], [event(1), event(2)])
+        assert await held(trial, "a", "b", "c") == [1, 2, 2]
+
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("bound", ["bytes_per_user", "bytes"])
@@ -156,7 +242,7 @@ def test_the_newest_event_of_a_run_under_way_is_held_whatever_its_size(bound: st
         await trial.append(await trial.claim("c"), [event(1)])
         assert await held(trial, "a", "c") == [0, 1]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_batch_of_which_some_was_evicted_may_come_again() -> None:
@@ -170,7 +256,7 @@ def test_a_batch_of_which_some_was_evicted_may_come_again() -> None:
         assert kept == batch[-len(kept) :]
         assert await trial.refuses(lease, [*batch[:-1], event(9, payload='"other"')])
 
-    run(main())
+    run_virtual(main())
 
 
 # Claims.
@@ -195,7 +281,7 @@ def test_the_oldest_claim_of_a_run_that_has_ended_goes_where_there_are_too_many(
         assert await trial.log.find_claim("ann", "message of b") is not None
         await trial.append_each(under_way, story(3))
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("bound", ["claims_per_user", "claims"])
@@ -212,7 +298,7 @@ def test_no_claim_is_made_that_would_cost_one_of_a_run_under_way(bound: str) -> 
         await trial.append_each(first, story(3))
         await trial.claim("c")
 
-    run(main())
+    run_virtual(main())
 
 
 def test_the_claims_of_one_user_cost_no_other_user_anything() -> None:
@@ -224,7 +310,7 @@ def test_the_claims_of_one_user_cost_no_other_user_anything() -> None:
         assert await held(trial, "run", user_id="bob") == [3]
         assert await trial.log.find_claim("bob", "message of run") is not None
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_claim_is_kept_from_the_end_of_its_run_on() -> None:
@@ -242,7 +328,26 @@ def test_a_claim_is_kept_from_the_end_of_its_run_on() -> None:
         assert await trial.log.find_run("ann", "run") is None
         await trial.claim("new", message_id="message of run")
 
-    run(main())
+    run_virtual(main())
+
+
+def test_a_run_that_ends_when_all_that_ended_before_are_dropped_is_kept_as_any_other() -> None:
+    async def main() -> None:
+        clock = HandClock()
+        trial = on_trial(MemoryEventLog(clock=clock.read))
+        first, second = await trial.claim("first"), await trial.claim("second")
+        await trial.finished("dropped")
+        await clock.advance(DAY)
+        assert await trial.log.find_claim("ann", "message of dropped") is None
+        for lease in (first, second):
+            await trial.append_each(lease, story(3))
+        await clock.advance(DAY - 0.5)
+        assert await trial.log.find_claim("ann", "message of first") is not None
+        await clock.advance(0.5)
+        for name in ("first", "second"):
+            assert await trial.log.find_claim("ann", f"message of {name}") is None
+
+    run_virtual(main())
 
 
 def test_a_run_id_that_another_message_has_is_refused() -> None:
@@ -254,7 +359,38 @@ def test_a_run_id_that_another_message_has_is_refused() -> None:
         await trial.append_each(lease, story(3))
         assert await trial.log.find_claim("ann", "other") is None
 
-    run(main())
+    run_virtual(main())
+
+
+# Leases.
+
+
+def test_a_lease_is_good_for_as_long_as_it_says_and_no_longer() -> None:
+    async def main() -> None:
+        clock = HandClock()
+        trial = on_trial(MemoryEventLog(clock=clock.read))
+        await trial.claim("run", lease_seconds=10.0)
+        await clock.advance(9.75)
+        assert await trial.take() == []
+        await clock.advance(0.25)
+        assert [taken.lease.run_id for taken in await trial.take()] == ["run"]
+
+    run_virtual(main())
+
+
+def test_who_renews_a_lease_is_its_owner_as_before() -> None:
+    async def main() -> None:
+        trial = on_trial(MemoryEventLog())
+        lease = await trial.claim("run", owner="owner")
+        told: list[tuple[str, str, str]] = []
+        trial.log.follow_notices(
+            "owner", lambda user_id, run_id, notice: told.append((user_id, run_id, notice))
+        )
+        assert await trial.log.renew([lease], 10.0) == []
+        assert await trial.log.notify("ann", "run", "stop")
+        assert told == [("ann", "run", "stop")]
+
+    run_virtual(main())
 
 
 # Promptness.
@@ -271,7 +407,7 @@ def test_an_append_is_done_and_has_woken_everybody_when_it_returns() -> None:
         assert trial.log.append(lease, (event(3),)) is APPENDED
         assert woken == [1, 3], "nothing came of the retry"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_who_is_woken_finds_the_event_and_may_ask_anything() -> None:
@@ -300,7 +436,7 @@ def test_who_is_woken_finds_the_event_and_may_ask_anything() -> None:
             (0, None),
         ]
 
-    run(main())
+    run_virtual(main())
 
 
 # Set up.
@@ -331,7 +467,7 @@ def test_the_bounds_are_what_the_documentation_says() -> None:
 @pytest.mark.parametrize("bound", [0, -1, 1.5, True, None, "9"])
 def test_a_bound_that_is_none_is_refused(name: str, bound: object) -> None:
     bounds: dict[str, Any] = {name: bound}
-    with pytest.raises(ConfigurationError, match=name):
+    with pytest.raises(ConfigurationError, match=rf"^{name}\b"):
         MemoryEventLog(**bounds)
 
 
@@ -348,4 +484,4 @@ def test_by_default_time_is_the_systems_monotonic_one() -> None:
         await trial.claim("expired", lease_seconds=-1)
         assert [taken.lease.run_id for taken in await trial.take()] == ["expired"]
 
-    run(main())
+    run_virtual(main())

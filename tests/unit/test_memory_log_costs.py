@@ -10,8 +10,8 @@ import pytest
 
 from agent_messaging import MemoryEventLog
 from agent_messaging.eventlog._memory_runs import Run, User
-from conformance.trial import Trial, event, story
-from support import run
+from agent_messaging.testing import run_virtual
+from agent_messaging.testing.conformance._event_logs.trial import Trial, event, story
 from support.event_logs import HandClock, on_trial
 
 # Memory.
@@ -50,7 +50,7 @@ def test_what_is_dropped_is_freed_at_once_and_users_of_whom_nothing_is_held_too(
         finally:
             gc.enable()
 
-    run(main())
+    run_virtual(main())
 
 
 def test_lengths_of_leases_that_are_in_use_no_more_are_not_kept() -> None:
@@ -62,7 +62,7 @@ def test_lengths_of_leases_that_are_in_use_no_more_are_not_kept() -> None:
             await trial.append_each(lease, story(2))
         assert len(log._leased) <= 2  # pyright: ignore[reportPrivateUsage]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_those_who_follow_no_more_are_not_kept() -> None:
@@ -77,7 +77,7 @@ def test_those_who_follow_no_more_are_not_kept() -> None:
         assert store.users["ann"].runs["run"].followers == ()
         assert log._listeners == {}  # pyright: ignore[reportPrivateUsage]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_closed_log_holds_nothing() -> None:
@@ -92,7 +92,7 @@ def test_a_closed_log_holds_nothing() -> None:
         assert (store.claims, store.held, store.events, store.bytes) == (0, 0, 0, 0)
         assert [*store.users, *store.ended, *store.evictable, *store.trimmable] == []
 
-    run(main())
+    run_virtual(main())
 
 
 # Time.
@@ -141,7 +141,7 @@ def test_a_run_costs_the_same_after_many_as_after_few(users: int) -> None:
 
         return calls_of(one_more)
 
-    assert run(cost(1)) == run(cost(30))
+    assert run_virtual(cost(1)) == run_virtual(cost(30))
 
 
 def test_an_event_costs_the_same_in_a_long_run_as_in_a_short_one() -> None:
@@ -157,4 +157,4 @@ def test_an_event_costs_the_same_in_a_long_run_as_in_a_short_one() -> None:
                 append()
         assert len(costs) == 1
 
-    run(main())
+    run_virtual(main())

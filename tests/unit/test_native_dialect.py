@@ -18,7 +18,8 @@ from agent_messaging import (
     Run,
 )
 from agent_messaging._limits import DEFAULT_LIMITS
-from support import Recorder, decoded, run
+from agent_messaging.testing import RecordingTransport, run_virtual
+from support import decoded
 
 FRAME_BYTES = 262_144
 
@@ -89,8 +90,11 @@ def test_the_frame_and_its_payload_are_two_levels() -> None:
 
 def test_a_frame_at_each_limit_decodes() -> None:
     dialect = NativeDialect()
-    deepest = "[" * 30 + "]" * 30
-    assert dialect.decode(frame_with(f'{{"a":{deepest}}}')).payload == {"a": json.loads(deepest)}
+    for deepest in ("[" * 30 + "]" * 30, '{"a":' * 30 + "0" + "}" * 30):
+        value = json.loads(deepest)
+        assert dialect.decode(frame_with(f'{{"a":{deepest}}}')).payload == {"a": value}
+        twice = dialect.decode(frame_with(f'{{"a":{deepest},"b":{deepest}}}')).payload
+        assert twice == {"a": value, "b": value}
     assert dialect.decode(sized(FRAME_BYTES)).type == "chat"
     assert dialect.decode(sized(FRAME_BYTES).encode()).type == "chat"
 
@@ -302,9 +306,9 @@ def test_a_bad_frame_is_answered_and_the_connection_lives_on(
         assert await router.handle_frame("u1", transport, frame_with('{"text":"good"}'))
 
     requests: list[str] = []
-    transport = Recorder()
+    transport = RecordingTransport()
     router = MessageRouter(AgentMessageHandler(agent))
-    run(main())
+    run_virtual(main())
     reply, *events = decoded(transport.frames)
     assert reply["type"] == "error_message"
     assert reply["payload"]["code"] == code
@@ -318,9 +322,11 @@ def test_the_user_of_the_connection_may_stand_in_the_frame() -> None:
     async def agent(run: Run) -> str:
         return run.context.user_id
 
-    transport = Recorder()
+    transport = RecordingTransport()
     frame = '{"type":"chat","payload":{"text":"a"},"user_id":"u1"}'
-    assert run(MessageRouter(AgentMessageHandler(agent)).handle_frame("u1", transport, frame))
+    assert run_virtual(
+        MessageRouter(AgentMessageHandler(agent)).handle_frame("u1", transport, frame)
+    )
     assert decoded(transport.frames)[-1]["payload"]["result"] == "u1"
 
 
@@ -401,3 +407,4 @@ def test_a_long_integer_from_the_hosts_parser_is_refused() -> None:
     for number in ("1" + "0" * 11, "-1" + "0" * 11):
         error = refusal(frame_with(f'{{"n":{number}}}'), json.loads, limits)
         assert (error.code, error.message_id) == ("malformed_frame", "m1")
+        assert error.message == "a number in the frame is too long"

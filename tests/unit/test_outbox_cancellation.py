@@ -2,17 +2,19 @@
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
+from contextvars import ContextVar
 
 import pytest
 
 from agent_messaging import Limits
 from agent_messaging._outbox import Outbox, OutboxPool
-from support import Recorder, run, tasks_left
-from support.posting import CHUNK, Gate, Receipts, outbox_to, steps
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
+from agent_messaging.testing import RecordingTransport, run_virtual
+from support import tasks_left
+from support.endpoints import now
+from support.lines import own_records
+from support.loop import steps
+from support.posting import CHUNK, Receipts, outbox_to
 
 
 async def begun(coroutine: Coroutine[object, object, object]) -> asyncio.Task[object]:
@@ -22,71 +24,51 @@ async def begun(coroutine: Coroutine[object, object, object]) -> asyncio.Task[ob
     return task
 
 
-class Swallower:
-    """A transport that answers its first cancellation by waiting on.
-
-    Args:
-        returns: whether it then lets the frame through instead.
-    """
-
-    def __init__(self, *, returns: bool) -> None:
-        self.frames: list[str] = []
-        self._returns = returns
-
-    async def __call__(self, frame: str) -> None:
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            if not self._returns:
-                await asyncio.Event().wait()
-        self.frames.append(frame)
-
-
 # A transport that hangs, and the bounded wait.
 
 
 def test_nothing_to_send_is_nothing_to_wait_for() -> None:
     async def main() -> None:
-        assert await outbox_to(Gate()).settle(60.0) is None
+        assert await outbox_to(RecordingTransport(hangs_at=1)).settle(60.0) is None
 
-    run(main())
+    run_virtual(main())
 
 
 def test_the_wait_for_a_hanging_send_is_bounded_and_the_sending_goes_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def main() -> None:
-        gate, receipts = Gate(), Receipts()
-        outbox = outbox_to(gate)
+        transport, receipts = RecordingTransport(hangs_at=1), Receipts()
+        outbox = outbox_to(transport)
         for _ in range(2):
             outbox.post("frame", CHUNK, receipts)
         assert await outbox.settle(5.0) is None
         assert now() == 5.0
         assert receipts.all == []
-        gate.open(2)
+        transport.read_on(2)
         await outbox.settle(5.0)
         assert receipts.all == [True, True]
 
-    run(main())
-    [record] = caplog.records
+    run_virtual(main())
+    [record] = own_records(caplog)
     assert record.getMessage() == "outbox_unsettled frames=2"
 
 
 def test_the_wait_is_for_what_was_posted_so_far() -> None:
     async def main() -> None:
-        gate = Gate()
-        outbox = outbox_to(gate)
+        transport = RecordingTransport(hangs_at=1)
+        outbox = outbox_to(transport)
         outbox.post("1", CHUNK, Receipts())
         settling = asyncio.create_task(outbox.settle(60.0))
         await steps()
         outbox.post("2", CHUNK, Receipts())
-        gate.open()
+        transport.read_on(1)
         await settling
-        assert gate.frames == ["1"]
-        gate.open()
+        assert transport.frames == ["1"]
+        transport.read_on(1)
         await outbox.settle(1.0)
 
-    run(main())
+    run_virtual(main())
 
 
 # Cancelled while settling.
@@ -95,40 +77,40 @@ def test_the_wait_is_for_what_was_posted_so_far() -> None:
 @pytest.mark.parametrize("steps_before", [0, 1, 2, 10])
 def test_one_cancellation_is_given_back_once_all_is_sent(steps_before: int) -> None:
     async def main() -> None:
-        gate = Gate()
-        outbox = outbox_to(gate)
+        transport = RecordingTransport(hangs_at=1)
+        outbox = outbox_to(transport)
         outbox.post("frame", CHUNK, Receipts())
         settling = asyncio.create_task(outbox.settle(60.0))
         await steps(1 + steps_before)
         settling.cancel("stop")
         await steps()
         assert not settling.done()
-        gate.open()
+        transport.read_on(1)
         cancelled = await settling
         assert isinstance(cancelled, asyncio.CancelledError)
         assert cancelled.args == ("stop",)
-        assert gate.frames == ["frame"]
+        assert transport.frames == ["frame"]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_one_cancellation_does_not_lift_the_bound() -> None:
     async def main() -> None:
-        outbox = outbox_to(Gate())
+        outbox = outbox_to(RecordingTransport(hangs_at=1))
         outbox.post("frame", CHUNK, Receipts())
         settling = await begun(outbox.settle(5.0))
         settling.cancel()
         assert isinstance(await settling, asyncio.CancelledError)
         assert now() == 5.0
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("steps_before", [0, 1, 10])
 def test_a_second_cancellation_ends_the_waiting_and_not_the_sending(steps_before: int) -> None:
     async def main() -> None:
-        gate, receipts = Gate(), Receipts()
-        outbox = outbox_to(gate)
+        transport, receipts = RecordingTransport(hangs_at=1), Receipts()
+        outbox = outbox_to(transport)
         outbox.post("frame", CHUNK, receipts)
         settling = asyncio.create_task(outbox.settle(60.0))
         await steps(1 + steps_before)
@@ -140,17 +122,17 @@ def test_a_second_cancellation_ends_the_waiting_and_not_the_sending(steps_before
         assert cancelled.args == ("second",)
         assert now() == 0.0
         assert not outbox.failed
-        gate.open()
+        transport.read_on(1)
         await outbox.settle(1.0)
         assert receipts.all == [True]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_wait_that_was_given_up_disturbs_no_other() -> None:
     async def main() -> None:
-        gate = Gate()
-        outbox = outbox_to(gate)
+        transport = RecordingTransport(hangs_at=1)
+        outbox = outbox_to(transport)
         outbox.post("1", CHUNK, Receipts())
         await outbox.settle(1.0)
         given_up = await begun(outbox.settle(60.0))
@@ -159,11 +141,11 @@ def test_a_wait_that_was_given_up_disturbs_no_other() -> None:
         given_up.cancel()
         outbox.post("2", CHUNK, Receipts())
         settling = await begun(outbox.settle(60.0))
-        gate.open(2)
+        transport.read_on(2)
         assert await settling is None
-        assert gate.frames == ["1", "2"]
+        assert transport.frames == ["1", "2"]
 
-    run(main())
+    run_virtual(main())
 
 
 # The writer is cancelled, as by a host that cancels every task of its loop.
@@ -172,7 +154,7 @@ def test_a_wait_that_was_given_up_disturbs_no_other() -> None:
 @pytest.mark.parametrize("steps_before", [0, 1, 5])
 def test_a_cancelled_writer_is_a_failed_transport(steps_before: int) -> None:
     async def main() -> None:
-        transport, receipts = Recorder(hangs_at=1), Receipts()
+        transport, receipts = RecordingTransport(hangs_at=1), Receipts()
         outbox = outbox_to(transport)
         for _ in range(3):
             outbox.post("frame", CHUNK, receipts)
@@ -189,7 +171,23 @@ def test_a_cancelled_writer_is_a_failed_transport(steps_before: int) -> None:
         assert tasks_left() == []
         assert now() == 0.0
 
-    run(main())
+    run_virtual(main())
+
+
+def test_what_a_run_sets_in_its_context_does_not_reach_the_receipts_of_a_cancelled_writer() -> None:
+    variable = ContextVar("variable", default="of the connection")
+
+    async def main() -> None:
+        seen: list[str] = []
+        outbox = outbox_to(RecordingTransport())
+        variable.set("of a run")
+        outbox.post("frame", CHUNK, lambda kind, accepted: seen.append(variable.get()))
+        [writer] = tasks_left()
+        writer.cancel()
+        await outbox.settle(60.0)
+        assert seen == ["of the connection"]
+
+    run_virtual(main())
 
 
 # The close.
@@ -197,7 +195,7 @@ def test_a_cancelled_writer_is_a_failed_transport(steps_before: int) -> None:
 
 def test_closing_an_idle_outbox_does_nothing_and_it_stays_usable() -> None:
     async def main() -> None:
-        transport, receipts = Recorder(), Receipts()
+        transport, receipts = RecordingTransport(), Receipts()
         outbox = outbox_to(transport)
         await outbox.aclose(5.0)
         await outbox.aclose(5.0)
@@ -206,13 +204,13 @@ def test_closing_an_idle_outbox_does_nothing_and_it_stays_usable() -> None:
         assert receipts.all == [True]
         assert now() == 0.0
 
-    run(main())
+    run_virtual(main())
 
 
 def test_closing_waits_for_what_is_left() -> None:
     async def main() -> None:
         receipts = Receipts()
-        outbox = outbox_to(Recorder(seconds=1.0))
+        outbox = outbox_to(RecordingTransport(seconds=1.0))
         for _ in range(3):
             outbox.post("frame", CHUNK, receipts)
         await outbox.aclose(5.0)
@@ -221,27 +219,28 @@ def test_closing_waits_for_what_is_left() -> None:
         await steps()
         assert tasks_left() == []
 
-    run(main())
+    run_virtual(main())
 
 
 def test_closing_gives_up_what_is_still_unsent() -> None:
     async def main() -> None:
         receipts = Receipts()
-        outbox = outbox_to(Recorder(hangs_at=2))
+        outbox = outbox_to(RecordingTransport(hangs_at=2))
+        await asyncio.sleep(1.0)
         for _ in range(3):
             outbox.post("frame", CHUNK, receipts)
         await outbox.aclose(5.0)
-        assert now() == 5.0
+        assert now() == 6.0
         assert receipts.all == [True, False, False]
         assert outbox.failed
         assert tasks_left() == []
 
-    run(main())
+    run_virtual(main())
 
 
 def test_closing_cuts_nothing_that_was_posted_meanwhile_and_goes_out_in_time() -> None:
     async def main() -> None:
-        transport, receipts = Recorder(seconds=1.0), Receipts()
+        transport, receipts = RecordingTransport(seconds=1.0), Receipts()
         outbox = outbox_to(transport)
         outbox.post("1", CHUNK, receipts)
         closing = await begun(outbox.aclose(5.0))
@@ -251,37 +250,43 @@ def test_closing_cuts_nothing_that_was_posted_meanwhile_and_goes_out_in_time() -
         assert receipts.all == [True, True]
         assert not outbox.failed
 
-    run(main())
+    run_virtual(main())
 
 
 def test_closing_does_not_hang_on_a_send_that_swallows_its_cancellation() -> None:
     async def main() -> None:
-        outbox = outbox_to(Swallower(returns=False))
+        outbox = outbox_to(RecordingTransport(hangs_at=1, swallows=1))
         outbox.post("frame", CHUNK, Receipts())
         await outbox.aclose(5.0)
-        assert 5.0 < now() <= 10.0
+        assert 5.0 < now() < 5.5
         [writer] = tasks_left()
         assert not writer.done()
 
-    run(main())
+    run_virtual(main())
 
 
 def test_closing_waits_for_a_send_that_returns_when_it_is_cancelled() -> None:
     async def main() -> None:
-        transport, receipts = Swallower(returns=True), Receipts()
-        outbox = outbox_to(transport)
+        transport, receipts = RecordingTransport(), Receipts()
+
+        async def send(frame: str) -> None:
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            await transport(frame)
+
+        outbox = outbox_to(send)
         outbox.post("frame", CHUNK, receipts)
         await outbox.aclose(5.0)
         assert now() == 5.0
         assert (transport.frames, receipts.all) == (["frame"], [True])
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_cancellation_during_the_close_is_raised_after_it() -> None:
     async def main() -> None:
         receipts = Receipts()
-        outbox = outbox_to(Recorder(seconds=1.0))
+        outbox = outbox_to(RecordingTransport(seconds=1.0))
         outbox.post("frame", CHUNK, receipts)
         closing = await begun(outbox.aclose(5.0))
         closing.cancel()
@@ -290,12 +295,12 @@ def test_a_cancellation_during_the_close_is_raised_after_it() -> None:
         assert now() == 1.0
         assert receipts.all == [True]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_second_cancellation_during_the_close_ends_it() -> None:
     async def main() -> None:
-        outbox = outbox_to(Gate())
+        outbox = outbox_to(RecordingTransport(hangs_at=1))
         outbox.post("frame", CHUNK, Receipts())
         closing = await begun(outbox.aclose(5.0))
         for _ in range(2):
@@ -305,13 +310,13 @@ def test_a_second_cancellation_during_the_close_ends_it() -> None:
             await closing
         assert now() == 0.0
 
-    run(main())
+    run_virtual(main())
 
 
 # The close of a pool.
 
 
-def held(pool: OutboxPool, websocket: Recorder, receipts: Receipts) -> Outbox:
+def held(pool: OutboxPool, websocket: RecordingTransport, receipts: Receipts) -> Outbox:
     """An outbox with one frame that nobody holds any more."""
     outbox = pool.acquire(websocket)
     outbox.post("frame", CHUNK, receipts)
@@ -323,8 +328,8 @@ def test_closing_a_pool_waits_for_all_its_connections_at_once() -> None:
     async def main() -> None:
         pool, receipts = OutboxPool(Limits()), Receipts()
         for seconds in (1.0, 3.0, 2.0):
-            held(pool, Recorder(seconds=seconds), receipts)
-        held(pool, Recorder(hangs_at=1), receipts)
+            held(pool, RecordingTransport(seconds=seconds), receipts)
+        held(pool, RecordingTransport(hangs_at=1), receipts)
         await pool.aclose(4.0)
         assert now() == 4.0
         assert receipts.all == [True, True, True, False]
@@ -332,13 +337,13 @@ def test_closing_a_pool_waits_for_all_its_connections_at_once() -> None:
         await pool.aclose(4.0)
         assert now() == 4.0
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_cancelled_close_of_a_pool_is_raised_after_it() -> None:
     async def main() -> None:
         pool, receipts = OutboxPool(Limits()), Receipts()
-        held(pool, Recorder(seconds=1.0), receipts)
+        held(pool, RecordingTransport(seconds=1.0), receipts)
         closing = await begun(pool.aclose(5.0))
         closing.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -346,17 +351,17 @@ def test_a_cancelled_close_of_a_pool_is_raised_after_it() -> None:
         assert receipts.all == [True]
         assert now() == 1.0
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_pool_is_usable_after_its_close() -> None:
     async def main() -> None:
         pool, receipts = OutboxPool(Limits()), Receipts()
-        websocket = Recorder()
+        websocket = RecordingTransport()
         held(pool, websocket, receipts)
         await pool.aclose(5.0)
         held(pool, websocket, receipts)
         await pool.aclose(5.0)
         assert receipts.all == [True, True]
 
-    run(main())
+    run_virtual(main())

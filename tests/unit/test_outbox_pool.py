@@ -11,9 +11,9 @@ import pytest
 
 from agent_messaging import ConfigurationError, Limits, WebSocketLike, as_transport
 from agent_messaging._outbox import Outbox, OutboxPool
-from support import Recorder, run
-from support.loop import VirtualLoop
-from support.posting import CHUNK, Gate, Receipts, steps
+from agent_messaging.testing import RecordingTransport, VirtualTimeLoop, run_virtual
+from support.loop import steps
+from support.posting import CHUNK, Receipts
 
 
 class Starlette:
@@ -88,11 +88,14 @@ class WithoutText(Everything):
         self.frames.append(data)
 
 
-Socket: TypeAlias = Starlette | Aiohttp | Websockets | DjangoConsumer | Everything | Recorder
+Socket: TypeAlias = (
+    Starlette | Aiohttp | Websockets | DjangoConsumer | Everything | RecordingTransport
+)
 
 
 @pytest.mark.parametrize(
-    "socket", [Starlette, Aiohttp, Websockets, DjangoConsumer, Everything, WithoutText, Recorder]
+    "socket",
+    [Starlette, Aiohttp, Websockets, DjangoConsumer, Everything, WithoutText, RecordingTransport],
 )
 def test_a_socket_sends_text_in_its_own_way(socket: Callable[[], Socket]) -> None:
     """That each is a ``WebSocketLike`` to the type checkers is a part of the test."""
@@ -102,7 +105,7 @@ def test_a_socket_sends_text_in_its_own_way(socket: Callable[[], Socket]) -> Non
         await as_transport(websocket)("frame")
         assert websocket.frames == ["frame"]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_any_callable_that_returns_an_awaitable_is_a_transport() -> None:
@@ -119,10 +122,12 @@ def test_any_callable_that_returns_an_awaitable_is_a_transport() -> None:
             await as_transport(send)("frame")
         assert socket.frames == ["frame"] * 4
 
-    run(main())
+    run_virtual(main())
 
 
-@pytest.mark.parametrize("socket", [Starlette, Aiohttp, Websockets, DjangoConsumer, Recorder, dict])
+@pytest.mark.parametrize(
+    "socket", [Starlette, Aiohttp, Websockets, DjangoConsumer, RecordingTransport, dict]
+)
 def test_a_class_in_the_place_of_an_object_is_refused(socket: type) -> None:
     with pytest.raises(ConfigurationError, match=socket.__name__):
         as_transport(socket)
@@ -155,7 +160,7 @@ def same(first: WebSocketLike, second: WebSocketLike) -> bool:
         pool = OutboxPool(Limits())
         return pool.acquire(first) is pool.acquire(second)
 
-    return run(main())
+    return run_virtual(main())
 
 
 def test_a_socket_is_one_connection() -> None:
@@ -242,32 +247,32 @@ def test_an_outbox_is_shared_while_it_is_in_use_and_forgotten_when_it_is_idle() 
         outbox.leave()
         assert pool.acquire(socket) is not outbox
 
-    run(main())
+    run_virtual(main())
 
 
 def test_an_outbox_is_kept_while_frames_wait_though_nobody_holds_it() -> None:
     async def main() -> None:
-        pool, gate = OutboxPool(Limits()), Gate()
-        outbox = pool.acquire(gate)
+        pool, transport = OutboxPool(Limits()), RecordingTransport(hangs_at=1)
+        outbox = pool.acquire(transport)
         outbox.post("1", CHUNK, Receipts())
         outbox.leave()
         await steps()
-        again = pool.acquire(gate)
+        again = pool.acquire(transport)
         assert again is outbox
         again.post("2", CHUNK, Receipts())
         again.leave()
-        gate.open(2)
+        transport.read_on(2)
         await steps()
-        assert gate.frames == ["1", "2"]
-        assert pool.acquire(gate) is not outbox
+        assert transport.frames == ["1", "2"]
+        assert pool.acquire(transport) is not outbox
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("failing", ["send", "writer before its first step"])
 def test_a_failed_outbox_is_forgotten_when_nobody_holds_it(failing: str) -> None:
     async def main() -> None:
-        pool, transport = OutboxPool(Limits()), Recorder(fails_at=1)
+        pool, transport = OutboxPool(Limits()), RecordingTransport(fails_at=1)
         before = asyncio.all_tasks()
         outbox = pool.acquire(transport)
         outbox.post("frame", CHUNK, Receipts())
@@ -280,13 +285,13 @@ def test_a_failed_outbox_is_forgotten_when_nobody_holds_it(failing: str) -> None
         outbox.leave()
         assert pool.acquire(transport) is not outbox
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("cancelled", [False, True])
 def test_an_outbox_that_fails_after_its_last_user_left_is_forgotten(cancelled: bool) -> None:
     async def main() -> None:
-        pool, transport = OutboxPool(Limits()), Recorder(fails_at=1)
+        pool, transport = OutboxPool(Limits()), RecordingTransport(fails_at=1)
         before = asyncio.all_tasks()
         outbox = pool.acquire(transport)
         outbox.post("frame", CHUNK, Receipts())
@@ -298,54 +303,51 @@ def test_an_outbox_that_fails_after_its_last_user_left_is_forgotten(cancelled: b
         assert outbox.failed
         assert pool.acquire(transport) is not outbox
 
-    run(main())
+    run_virtual(main())
 
 
 def test_an_outbox_of_a_closed_loop_is_used_in_no_other() -> None:
-    async def send(frame: str) -> None:
-        await asyncio.Event().wait()
-
     async def abandon() -> Outbox:
-        outbox = pool.acquire(send)
+        outbox = pool.acquire(transport)
         outbox.post("frame", CHUNK, receipts)
         await steps()
         return outbox
 
     async def main() -> None:
-        outbox = pool.acquire(send)
+        outbox = pool.acquire(transport)
         assert outbox is not abandoned
         assert receipts.all == [False]
         # Its last user may come to its end late, and takes the new one from nobody.
         abandoned.leave()
-        assert pool.acquire(send) is outbox
+        assert pool.acquire(transport) is outbox
 
     pool, receipts = OutboxPool(Limits()), Receipts()
-    loop = VirtualLoop()
+    transport = RecordingTransport(hangs_at=1)
+    loop = VirtualTimeLoop()
     # The writer that is left behind is the point, and not to be reported as lost.
     loop.set_exception_handler(lambda loop, context: None)
     abandoned = loop.run_until_complete(abandon())
     loop.close()
-    run(main())
+    run_virtual(main())
 
 
 def test_a_pool_is_closed_in_another_loop_than_the_one_that_left_a_writer_behind() -> None:
-    async def send(frame: str) -> None:
-        await asyncio.Event().wait()
-
     async def abandon() -> None:
-        outbox = pool.acquire(send)
+        outbox = pool.acquire(transport)
         outbox.post("frame", CHUNK, receipts)
         outbox.leave()
         await steps()
 
     pool, receipts = OutboxPool(Limits()), Receipts()
+    transport = RecordingTransport(hangs_at=1)
     loop = asyncio.new_event_loop()
     # The writer that is left behind is the point, and not to be reported as lost.
     loop.set_exception_handler(lambda loop, context: None)
     loop.run_until_complete(abandon())
     loop.close()
-    run(pool.aclose(5.0))
+    run_virtual(pool.aclose(5.0))
     assert receipts.all == [False]
+    assert pool._outboxes == {}  # pyright: ignore[reportPrivateUsage]
 
 
 def test_what_cannot_send_leaves_no_outbox_behind() -> None:
@@ -356,31 +358,27 @@ def test_what_cannot_send_leaves_no_outbox_behind() -> None:
                 pool.acquire(None)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
         await pool.aclose(1.0)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_another_threads_loop_keeps_its_outbox() -> None:
-    """One function may send for two loops; neither takes what waits from the other."""
-
-    async def send(frame: str) -> None:
-        await asyncio.Event().wait()
-
-    pool = OutboxPool(Limits())
-    receipts = Receipts()
+    """One transport may be that of two loops; neither takes what waits from the other."""
+    pool, receipts = OutboxPool(Limits()), Receipts()
+    transport = RecordingTransport(hangs_at=1)
 
     async def begin() -> Outbox:
-        outbox = pool.acquire(send)
+        outbox = pool.acquire(transport)
         outbox.post("frame", CHUNK, receipts)
         await steps()
         return outbox
 
     async def other() -> Outbox:
-        outbox = pool.acquire(send)
+        outbox = pool.acquire(transport)
         await pool.aclose(1.0)
         return outbox
 
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         first = runner.run(begin())
-        assert run(other()) is not first
+        assert run_virtual(other()) is not first
         assert receipts.all == []
         assert not first.failed

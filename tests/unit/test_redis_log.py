@@ -13,8 +13,8 @@ from agent_messaging.eventlog._redis_answers import text
 from agent_messaging.eventlog._redis_keys import SHARDS, Keys
 from agent_messaging.eventlog._redis_scripts import Script
 from agent_messaging.eventlog.redis_streams import RedisLogError, RedisStreamsEventLog
-from conformance.trial import STARTED, Trial, event, story
-from support import run
+from agent_messaging.testing import run_virtual
+from agent_messaging.testing.conformance._event_logs.trial import STARTED, Trial, event, story
 from support.redis_logs import FaultyClient, fake_client, keys_in, redis_trial
 
 HOUR = 3600
@@ -107,7 +107,7 @@ def test_logs_with_different_prefixes_share_nothing() -> None:
             assert await one.events("run") == story(3)
             assert {key.split(":")[0] for key in await keys_in(client)} == {"one", "other"}
 
-    run(main())
+    run_virtual(main())
 
 
 def test_every_key_expires_by_itself() -> None:
@@ -119,7 +119,7 @@ def test_every_key_expires_by_itself() -> None:
             left = {key: await client.pttl(key) for key in keys}
             assert {key for key, ms in left.items() if not 0 < ms <= DAY * 1000} == set()
 
-    run(main())
+    run_virtual(main())
 
 
 def test_what_is_in_use_does_not_expire() -> None:
@@ -151,7 +151,7 @@ def test_what_is_in_use_does_not_expire() -> None:
             await trial.taken()
             assert await was_kept()
 
-    run(main())
+    run_virtual(main())
 
 
 # Bounds.
@@ -170,7 +170,7 @@ def test_a_run_keeps_its_newest_events() -> None:
             page = await trial.page("run")
             assert [one.seq for one in page.events] == [11, 12, 13, 14]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_retry_of_a_batch_that_is_held_in_part_is_a_retry() -> None:
@@ -184,7 +184,7 @@ def test_a_retry_of_a_batch_that_is_held_in_part_is_a_retry() -> None:
             assert await trial.refuses(lease, [*batch[:4], event(5)])
             assert await trial.events("run") == batch[3:]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_the_events_of_a_run_that_has_ended_are_kept_for_a_while() -> None:
@@ -199,7 +199,7 @@ def test_the_events_of_a_run_that_has_ended_are_kept_for_a_while() -> None:
             assert milliseconds(600, await client.pttl(keys.events + "run"))
             assert milliseconds(DAY, await client.pttl(keys.runs))
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_run_whose_events_are_gone_is_known_without_them() -> None:
@@ -222,7 +222,7 @@ def test_a_run_whose_events_are_gone_is_known_without_them() -> None:
             await trial.append(lease, [event(6)])
             assert (await trial.page("under way")).first_seq == 6
 
-    run(main())
+    run_virtual(main())
 
 
 def encoded_space(name: str) -> str:
@@ -262,7 +262,7 @@ def test_a_claim_goes_a_day_after_the_end_of_its_run() -> None:
                 *("sfive", "rfive", "cmessage%20of%20five"),
             }
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_thread_loses_its_oldest_run_first() -> None:
@@ -281,7 +281,7 @@ def test_a_thread_loses_its_oldest_run_first() -> None:
                 await trial.claim(f"later {number}", thread_id="elsewhere")
             assert not await trial.log.runs("ann", "thread", limit=9)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_claim_costs_no_more_the_more_claims_are_to_go() -> None:
@@ -299,7 +299,7 @@ def test_a_claim_costs_no_more_the_more_claims_are_to_go() -> None:
                 counts.append(len({name for name in old if name[0] == "s"}))
             assert counts == [12, 4, 0]
 
-    run(main())
+    run_virtual(main())
 
 
 def token(number: int) -> str:
@@ -324,7 +324,7 @@ def test_what_outlived_what_it_belongs_to_is_cleared_away() -> None:
             await trial.claim("new")
             assert await client.zcard(keys.ends) == 0
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_run_that_has_ended_has_no_lease() -> None:
@@ -339,7 +339,7 @@ def test_a_run_that_has_ended_has_no_lease() -> None:
             assert list(await trial.log.renew([lease], 10)) == [lease]
             assert await client.zcard(leases) == 0
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_run_begins_without_the_events_of_one_that_the_server_lost() -> None:
@@ -353,7 +353,7 @@ def test_a_run_begins_without_the_events_of_one_that_the_server_lost() -> None:
             await trial.append_each(lease, story(4))
             assert await trial.events("run") == story(4)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_no_more_runs_are_taken_from_all_shards_than_asked_for() -> None:
@@ -368,7 +368,7 @@ def test_no_more_runs_are_taken_from_all_shards_than_asked_for() -> None:
             shares = [await trial.take(limit=4) for _ in range(4)]
             assert [len(share) for share in shares] == [4, 4, 2, 0]
 
-    run(main())
+    run_virtual(main())
 
 
 # Claims and their races.
@@ -383,7 +383,7 @@ def test_a_run_id_of_another_message_is_refused() -> None:
                 await trial.attempt(Lease("ann", "run", "t"), message_id="another")
             await trial.claim("run", "bob")
 
-    run(main())
+    run_virtual(main())
 
 
 def before_first(
@@ -410,7 +410,7 @@ def test_a_claim_whose_user_is_forgotten_meanwhile_is_made() -> None:
             record = await trial.attempt(Lease("ann", "second", "t"), message_id="message")
             assert record.run_id == "second"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_claim_whose_user_is_forgotten_while_it_is_looked_for_is_not_found() -> None:
@@ -422,7 +422,7 @@ def test_a_claim_whose_user_is_forgotten_while_it_is_looked_for_is_not_found() -
             faulty.before = before_first(scripts.LOOK, lambda: other.log.forget("ann"))
             assert await trial.log.find_claim("ann", "message") is None
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_user_who_begins_a_run_meanwhile_is_forgotten_with_it() -> None:
@@ -435,7 +435,7 @@ def test_a_user_who_begins_a_run_meanwhile_is_forgotten_with_it() -> None:
             await trial.log.forget("ann")
             assert not await keys_in(client, "*ann*")
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_user_whose_runs_are_others_meanwhile_is_forgotten_with_them() -> None:
@@ -453,7 +453,7 @@ def test_a_user_whose_runs_are_others_meanwhile_is_forgotten_with_them() -> None
             await trial.log.forget("ann")
             assert not await keys_in(client, "*ann*")
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_user_who_begins_runs_all_the_time_is_told_of() -> None:
@@ -473,7 +473,7 @@ def test_a_user_who_begins_runs_all_the_time_is_told_of() -> None:
             await trial.log.forget("ann")
             assert not await keys_in(client, "*ann*")
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_user_with_many_runs_is_forgotten() -> None:
@@ -492,7 +492,7 @@ def test_a_user_with_many_runs_is_forgotten() -> None:
             unfollow()
             await trial.log.aclose()
 
-    run(main())
+    run_virtual(main())
 
 
 def shard_of(user_id: str) -> int:
@@ -521,7 +521,7 @@ def test_an_append_that_cannot_be_right_asks_nobody() -> None:
                     await trial.append(lease, events)
             assert faulty.pipelines == before
 
-    run(main())
+    run_virtual(main())
 
 
 def test_appends_that_are_made_together_go_together() -> None:
@@ -550,7 +550,7 @@ def test_appends_that_are_made_together_go_together() -> None:
             assert told == [False, True, False]
             assert len(calls) == 1
 
-    run(main())
+    run_virtual(main())
 
 
 async def gathered(*works: Any) -> list[Any]:
@@ -566,4 +566,4 @@ def test_a_page_of_none_is_none() -> None:
             assert [one.seq for one in page.events] == [1, 2]
             assert not await trial.log.runs("ann", "thread", limit=0)
 
-    run(main())
+    run_virtual(main())

@@ -4,8 +4,8 @@ import fakeredis
 import pytest
 
 from agent_messaging.eventlog.redis_streams import RedisClient, RedisStreamsEventLog
-from conformance import CASES, LogOnTrial, MakeLog
-from support import run
+from agent_messaging.testing import run_virtual
+from agent_messaging.testing.conformance import EVENT_LOG_CASES, LogOnTrial, MakeLog
 from support.redis_logs import FaultyClient, fake_client, redis_log_on_trial
 
 #: A notice that a client sends again is told again; this one counts them.
@@ -21,16 +21,16 @@ def made_over(client: RedisClient) -> MakeLog:
     return make_log
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", EVENT_LOG_CASES)
 def test_the_log_in_redis_passes(name: str) -> None:
     async def main() -> None:
         async with fake_client() as client:
-            await CASES[name](made_over(client))
+            await EVENT_LOG_CASES[name](made_over(client))
 
-    run(main())
+    run_virtual(main())
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", EVENT_LOG_CASES)
 def test_it_passes_over_a_client_that_decodes_what_it_reads(name: str) -> None:
     async def main() -> None:
         server = fakeredis.FakeServer()
@@ -38,17 +38,17 @@ def test_it_passes_over_a_client_that_decodes_what_it_reads(name: str) -> None:
             version=(7, 0), server=server, decode_responses=True, protocol=3
         )
         async with decoding as client:
-            await CASES[name](made_over(client))
+            await EVENT_LOG_CASES[name](made_over(client))
 
-    run(main())
+    run_virtual(main())
 
 
-@pytest.mark.parametrize("name", sorted(CASES.keys() - {COUNTS_NOTICES}))
+@pytest.mark.parametrize("name", sorted(EVENT_LOG_CASES.keys() - {COUNTS_NOTICES}))
 def test_it_passes_over_a_client_that_sends_everything_twice(name: str) -> None:
     async def main() -> None:
         async with fake_client() as client:
             twice = FaultyClient(client)
             twice.sends_twice = True
-            await CASES[name](made_over(twice))
+            await EVENT_LOG_CASES[name](made_over(twice))
 
-    run(main())
+    run_virtual(main())

@@ -11,9 +11,11 @@ import pytest
 from agent_messaging import EventLogError, Notice
 from agent_messaging.eventlog._redis_keys import Keys
 from agent_messaging.eventlog.redis_streams import RedisLogError, RedisStreamsEventLog
-from conformance.closing import CALLS
-from conformance.trial import Trial, Wakes, event, story
-from support import run, tasks_left
+from agent_messaging.testing import run_virtual
+from agent_messaging.testing.conformance._event_logs.closing import CALLS
+from agent_messaging.testing.conformance._event_logs.trial import Trial, Wakes, event, story
+from support import tasks_left
+from support.lines import own_records
 from support.redis_logs import FaultyClient, fake_client, redis_trial
 
 #: Each method that asks the server.
@@ -43,7 +45,7 @@ def in_trouble(main: Callable[[FaultyClient, Trial], Awaitable[None]], **options
             assert not tasks_of_the_log()
             assert await faulty.client.execute_command("PING"), "the host's client stays open"
 
-    run(whole())
+    run_virtual(whole())
 
 
 def tasks_of_the_log() -> list[str]:
@@ -436,7 +438,7 @@ def test_the_pauses_of_readers_differ() -> None:
                 await main(faulty, trial)
                 await trial.log.aclose()
 
-        run(whole())
+        run_virtual(whole())
     assert counts[1] > 1.5 * counts[0]
 
 
@@ -776,7 +778,7 @@ def test_owners_to_whom_nobody_listens_any_more_are_forgotten() -> None:
 
 def lines_of_readers(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
     """The level and the event of each line that is not for debugging."""
-    lines = [(one.levelno, one.getMessage().split()[0]) for one in caplog.records]
+    lines = [(one.levelno, one.getMessage().split()[0]) for one in own_records(caplog)]
     return [line for line in lines if "redis" in line[1] and line[0] > logging.DEBUG]
 
 
@@ -851,7 +853,9 @@ def test_a_reader_that_loses_the_server_says_so_once(caplog: pytest.LogCaptureFi
 
     with caplog.at_level(logging.DEBUG, "agent_messaging"):
         in_trouble(main)
-    lines = [(one.levelno, one.getMessage()) for one in caplog.records if "redis" in one.message]
+    lines = [
+        (one.levelno, one.getMessage()) for one in own_records(caplog) if "redis" in one.message
+    ]
     assert [level for level, _ in lines][:2] == [logging.WARNING, logging.DEBUG]
     assert [level for level, _ in lines].count(logging.WARNING) == 1
     form = (

@@ -21,6 +21,7 @@ from agent_messaging import (
     ToolCompleted,
     ToolExecuting,
 )
+from agent_messaging.testing import run_agent
 from support import chat, start_agent, user_message
 from support.clients import Client
 
@@ -245,11 +246,9 @@ async def configured(prefix: str, run: Run) -> str:
 def test_what_an_agent_can_be_and_the_name_that_it_has(
     agent: object, name: str, expected: str
 ) -> None:
-    handler = AgentMessageHandler(agent)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
-    client = Client(handler)
-    assert client.say(start_agent("Rome", agent=name))
-    assert client.payload("agent_started")["agent"] == name
-    assert client.payload("agent_completed")["result"] == expected
+    named = {"agent": name}
+    run = run_agent(agent, "Rome", type=MessageType.START_AGENT, payload=named)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    assert (run.agent, run.result) == (name, expected)
 
 
 @pytest.mark.parametrize("name", ["<lambda>", "x" * 129])
@@ -257,9 +256,10 @@ def test_an_agent_without_a_name_that_can_be_one_is_called_agent(name: str) -> N
     async def nameless(run: Run) -> None: ...
 
     nameless.__name__ = name
-    client = Client(AgentMessageHandler(nameless))
-    assert client.say(start_agent(agent="agent"))
-    assert client.payload("agent_started")["agent"] == "agent"
+    named = {"agent": "agent"}
+    assert (
+        run_agent(nameless, "hello", type=MessageType.START_AGENT, payload=named).agent == "agent"
+    )
 
 
 # Looking up.
@@ -318,9 +318,7 @@ def test_a_service_gets_each_message_by_its_type() -> None:
 
 
 def test_a_service_is_started_under_the_name_of_its_class() -> None:
-    client = Client(AgentMessageHandler(Concierge()))
-    assert client.say(chat())
-    assert client.payload("agent_started")["agent"] == "Concierge"
+    assert run_agent(Concierge(), "hello").agent == "Concierge"
 
 
 def test_what_a_service_of_the_hosts_calls_its_attributes_is_its_own_business() -> None:
@@ -328,6 +326,4 @@ def test_what_a_service_of_the_hosts_calls_its_attributes_is_its_own_business() 
         agent_name = object()
         relays_its_start = True
 
-    client = Client(AgentMessageHandler(Named()))
-    assert client.say(chat())
-    assert client.payload("agent_started")["agent"] == "Named"
+    assert run_agent(Named(), "hello").agent == "Named"

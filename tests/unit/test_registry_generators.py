@@ -16,8 +16,10 @@ from agent_messaging import (
     ToolCompleted,
     ToolExecuting,
 )
-from support import Recorder, chat, run
-from support.clients import Client, steps
+from agent_messaging.testing import RecordingTransport, run_agent, run_virtual
+from support import chat
+from support.clients import Client
+from support.loop import steps
 
 SMALL = Limits(outbox_frames=1)
 
@@ -31,9 +33,8 @@ async def narrator(run: Run) -> AsyncGenerator[AgentEvent | AgentCompleted, None
 
 
 def test_a_generator_yields_its_events_and_its_result_last() -> None:
-    client = Client(AgentMessageHandler(narrator))
-    assert client.say(chat("Rome"))
-    assert client.types == [
+    run = run_agent(narrator, "Rome")
+    assert [event.type for event in run.events] == [
         "agent_started",
         "agent_thinking",
         "tool_executing",
@@ -41,16 +42,14 @@ def test_a_generator_yields_its_events_and_its_result_last() -> None:
         "agent_response_chunk",
         "agent_completed",
     ]
-    assert client.payload("agent_completed")["result"] == "Rome"
+    assert run.result == "Rome"
 
 
 def test_a_generator_that_yields_no_result_completes_with_none() -> None:
     async def quiet(run: Run) -> AsyncGenerator[AgentEvent, None]:
         yield AgentThinking(text="Looking")
 
-    client = Client(AgentMessageHandler(quiet))
-    assert client.say(chat())
-    assert client.payload("agent_completed")["result"] is None
+    assert run_agent(quiet, "hello").result is None
 
 
 def test_a_generator_is_closed_once_it_gave_its_result() -> None:
@@ -63,9 +62,7 @@ def test_a_generator_is_closed_once_it_gave_its_result() -> None:
         finally:
             past.append("closed")
 
-    client = Client(AgentMessageHandler(chatty))
-    assert client.say(chat())
-    assert client.payload("agent_completed")["result"] == "early"
+    assert run_agent(chatty, "hello").result == "early"
     assert past == ["closed"]
 
 
@@ -74,9 +71,8 @@ def test_a_generator_may_raise_an_agent_error() -> None:
         yield AgentThinking(text="Looking")
         raise AgentError("No flights today", code="no_flights")
 
-    client = Client(AgentMessageHandler(failing))
-    assert client.say(chat()) is False
-    assert client.payload("agent_failed")["code"] == "no_flights"
+    run = run_agent(failing, "hello", expect="failed")
+    run.assert_ended("failed", code="no_flights")
 
 
 def test_a_generator_that_yields_what_is_no_event_is_closed_and_fails() -> None:
@@ -88,9 +84,8 @@ def test_a_generator_that_yields_what_is_no_event_is_closed_and_fails() -> None:
         finally:
             closed.append(True)
 
-    client = Client(AgentMessageHandler(wrong))
-    assert client.say(chat()) is False
-    assert client.payload("agent_failed")["code"] == "agent_error"
+    run = run_agent(wrong, "hello", expect="failed")
+    run.assert_ended("failed", code="agent_error")
     assert closed == [True]
 
 
@@ -115,7 +110,7 @@ def test_a_cancelled_generator_cleans_up_before_the_run_ends() -> None:
         assert client.types == [*cleaned, "agent_cancelled"]
         return cleaned
 
-    assert run(main()) == ["agent_started", "agent_thinking"]
+    assert run_virtual(main()) == ["agent_started", "agent_thinking"]
 
 
 def test_a_generator_at_a_yield_is_closed_when_its_run_is_cancelled() -> None:
@@ -129,7 +124,7 @@ def test_a_generator_at_a_yield_is_closed_when_its_run_is_cancelled() -> None:
             finally:
                 closed.set()
 
-        client = Client(AgentMessageHandler(endless, limits=SMALL), Recorder(hangs_at=2))
+        client = Client(AgentMessageHandler(endless, limits=SMALL), RecordingTransport(hangs_at=2))
         task = client.start(chat())
         await steps()
         task.cancel()
@@ -137,7 +132,7 @@ def test_a_generator_at_a_yield_is_closed_when_its_run_is_cancelled() -> None:
             await task
         assert closed.is_set()
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_generators_own_task_group_that_failed_is_no_cancellation() -> None:
@@ -150,6 +145,9 @@ def test_a_generators_own_task_group_that_failed_is_no_cancellation() -> None:
                 group.create_task(fail())
         yield AgentThinking(text="went on")
 
-    client = Client(AgentMessageHandler(grouping))
-    assert client.say(chat()) is True
-    assert client.types == ["agent_started", "agent_thinking", "agent_completed"]
+    run = run_agent(grouping, "hello")
+    assert [event.type for event in run.events] == [
+        "agent_started",
+        "agent_thinking",
+        "agent_completed",
+    ]

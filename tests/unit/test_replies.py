@@ -5,8 +5,10 @@ import asyncio
 import pytest
 
 from agent_messaging import AgentMessageHandler, Limits, Message, NativeDialect, Run
-from support import Recorder, chat, run
-from support.clients import Client, ManualClock, steps
+from agent_messaging.testing import RecordingTransport, loop_clock, run_virtual
+from support import chat
+from support.clients import Client
+from support.loop import steps
 
 
 async def echo(run: Run) -> str:
@@ -17,8 +19,7 @@ PING = Message(type="ping", message_id="m1")
 
 
 def test_a_refusal_is_one_control_frame() -> None:
-    clock = ManualClock(wall=1_700_000_000.5)
-    client = Client(AgentMessageHandler(echo, clock=clock.clock))
+    client = Client(AgentMessageHandler(echo, clock=loop_clock(1_700_000_000.5)))
     assert client.say(PING) is False
     (frame,) = client.frames
     assert frame == {
@@ -34,38 +35,38 @@ def test_a_refusal_is_one_control_frame() -> None:
 
 def test_the_answer_is_out_when_the_call_returns() -> None:
     async def main() -> None:
-        client = Client(AgentMessageHandler(echo), Recorder(seconds=2))
+        client = Client(AgentMessageHandler(echo), RecordingTransport(seconds=2))
         assert await client.send(PING) is False
         assert client.types == ["error_message"]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_an_answer_waits_behind_the_frames_of_a_run() -> None:
     async def main() -> None:
-        client = Client(AgentMessageHandler(echo), Recorder(seconds=1))
+        client = Client(AgentMessageHandler(echo), RecordingTransport(seconds=1))
         await asyncio.gather(client.send(chat()), client.send(PING))
         assert client.types == ["agent_started", "agent_completed", "error_message"]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_the_wait_for_an_answer_is_bounded() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         handler = AgentMessageHandler(echo, final_send_timeout=3)
-        client = Client(handler, Recorder(hangs_at=1))
+        client = Client(handler, RecordingTransport(hangs_at=1))
         assert await client.send(PING) is False
         assert loop.time() == 3
         await handler.aclose()
         assert client.frames == []
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_refusal_is_answered_before_its_cancellation_is_raised_on() -> None:
     async def main() -> None:
-        client = Client(AgentMessageHandler(echo), Recorder(seconds=1))
+        client = Client(AgentMessageHandler(echo), RecordingTransport(seconds=1))
         task = client.start(PING)
         await steps(3)
         task.cancel()
@@ -73,11 +74,11 @@ def test_a_refusal_is_answered_before_its_cancellation_is_raised_on() -> None:
             await task
         assert client.types == ["error_message"]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_refusal_over_a_transport_that_fails_is_counted_and_raises_nothing() -> None:
-    client = Client(AgentMessageHandler(echo), Recorder(fails_at=1))
+    client = Client(AgentMessageHandler(echo), RecordingTransport(fails_at=1))
     assert client.say(PING) is False
     assert client.handler.get_stats()["errors"] == 1
     assert client.handler.get_stats()["undelivered_events"] == 0

@@ -1,6 +1,7 @@
 """Messages to handlers: the first that takes the type, and an answer where none does."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
@@ -18,8 +19,10 @@ from agent_messaging import (
     Run,
     WebSocketLike,
 )
-from support import Recorder, chat, run, runs_of, start_agent
+from agent_messaging.testing import RecordingTransport, run_virtual
+from support import chat, runs_of, start_agent
 from support.clients import Client
+from support.lines import own_records
 
 
 async def echo(run: Run) -> str:
@@ -127,13 +130,13 @@ def test_metadata_reaches_the_agent() -> None:
     async def agent(run: Run) -> None:
         seen.append(run.context.metadata)
 
-    router = MessageRouter(AgentMessageHandler(agent, Recorder()))
+    router = MessageRouter(AgentMessageHandler(agent, RecordingTransport()))
     metadata = {"plan": "pro"}
     frame = '{"type":"chat","payload":{"text":"x"}}'
-    assert run(router.handle_message("u1", Recorder(), chat(), metadata=metadata))
-    assert run(router.handle_frame("u1", Recorder(), frame, metadata=metadata))
-    assert run(router.handle_message("u1", None, chat(), metadata=metadata))
-    assert run(router.handle_message("u1", Recorder(), chat()))
+    assert run_virtual(router.handle_message("u1", RecordingTransport(), chat(), metadata=metadata))
+    assert run_virtual(router.handle_frame("u1", RecordingTransport(), frame, metadata=metadata))
+    assert run_virtual(router.handle_message("u1", None, chat(), metadata=metadata))
+    assert run_virtual(router.handle_message("u1", RecordingTransport(), chat()))
     assert [dict(each) for each in seen] == [metadata, metadata, metadata, {}]
 
 
@@ -208,8 +211,8 @@ def test_a_handler_that_falls_through_has_not_handled_the_message() -> None:
             return None  # type: ignore[return-value] # pyright: ignore[reportReturnType]
 
     router = MessageRouter(FallsThrough())
-    assert run(router.handle_message("u1", Recorder(), PING)) is False
-    assert run(router.handle_message("u1", None, PING)) is False
+    assert run_virtual(router.handle_message("u1", RecordingTransport(), PING)) is False
+    assert run_virtual(router.handle_message("u1", None, PING)) is False
 
 
 def test_a_handler_whose_can_handle_is_a_coroutine_function_is_refused() -> None:
@@ -298,13 +301,13 @@ def test_a_handler_of_the_hosts_gets_the_websocket_as_the_host_gave_it() -> None
 
 
 @pytest.mark.parametrize("error", [ValueError("own"), RemoteError(ErrorCode.TIMEOUT, "own")])
-@pytest.mark.parametrize("websocket", [None, Recorder()])
+@pytest.mark.parametrize("websocket", [None, RecordingTransport()])
 def test_what_a_handler_of_the_hosts_raises_is_raised_on(
-    error: Exception, websocket: Recorder | None
+    error: Exception, websocket: RecordingTransport | None
 ) -> None:
     router = MessageRouter(Pings(error=error))
     with pytest.raises(type(error)) as raised:
-        run(router.handle_message("u1", websocket, PING))
+        run_virtual(router.handle_message("u1", websocket, PING))
     assert raised.value is error
     assert router.get_stats()["errors"] == 0
 
@@ -313,23 +316,40 @@ def test_what_a_handler_of_the_hosts_raises_is_raised_on(
 
 
 def test_without_a_websocket_the_handlers_own_serves() -> None:
-    own = Recorder()
+    own = RecordingTransport()
     router = MessageRouter(MessageRouter(AgentMessageHandler(echo, own)))
-    assert run(router.handle_message("u1", None, chat("Rome"))) is True
+    assert run_virtual(router.handle_message("u1", None, chat("Rome"))) is True
     ((_, completed),) = runs_of(own.frames).values()
     assert completed["payload"]["result"] == "Rome"
 
 
-def test_without_a_websocket_a_refusal_is_only_counted() -> None:
-    router = MessageRouter(AgentMessageHandler(echo, Recorder()))
-    assert run(router.handle_message("u1", None, PING)) is False
-    assert router.get_stats()["refusals"] == {"unsupported_type": 1}
+def test_without_a_websocket_a_handler_of_the_hosts_gets_the_message_all_the_same() -> None:
+    pings = Pings()
+    own_name = Message(type="ping", user_id="u1")
+    router = MessageRouter(pings)
+    for message in (PING, own_name):
+        assert run_virtual(router.handle_message("u1", None, message)) is True
+    assert pings.calls == [("u1", None, PING), ("u1", None, own_name)]
+
+
+def test_without_a_websocket_a_refusal_is_only_counted_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    router = MessageRouter(AgentMessageHandler(echo, RecordingTransport()))
+    with caplog.at_level(logging.INFO, "agent_messaging"):
+        assert run_virtual(router.handle_message("u1", None, PING)) is False
+        assert (
+            run_virtual(router.handle_message("u1", None, Message(type="chat", user_id="u2")))
+            is False
+        )
+    assert router.get_stats()["refusals"] == {"unsupported_type": 1, "identity_mismatch": 1}
+    assert [vars(record)["user_id"] for record in own_records(caplog)] == ["u1", "u1"]
 
 
 def test_without_any_websocket_it_is_a_configuration_error() -> None:
     router = MessageRouter(AgentMessageHandler(echo))
     with pytest.raises(ConfigurationError, match="websocket"):
-        run(router.handle_message("u1", None, chat()))
+        run_virtual(router.handle_message("u1", None, chat()))
 
 
 @pytest.mark.parametrize("user_id", ["", None, 7])
@@ -338,12 +358,12 @@ def test_a_user_id_that_is_none_is_a_configuration_error(user_id: object) -> Non
     with pytest.raises(ConfigurationError, match="user_id"):
         client.say(PING)
     with pytest.raises(ConfigurationError, match="user_id"):
-        run(MessageRouter().handle_frame(user_id, Recorder(), "{}"))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        run_virtual(MessageRouter().handle_frame(user_id, RecordingTransport(), "{}"))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
 def test_a_websocket_that_is_none_is_a_configuration_error() -> None:
     with pytest.raises(ConfigurationError, match="websocket"):
-        run(MessageRouter(Pings()).handle_message("u1", object(), PING))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        run_virtual(MessageRouter(Pings()).handle_message("u1", object(), PING))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
 # One connection, several handlers.
@@ -352,7 +372,7 @@ def test_a_websocket_that_is_none_is_a_configuration_error() -> None:
 def test_a_router_and_the_handlers_below_it_never_send_at_once_on_one_connection() -> None:
     async def main() -> None:
         router = MessageRouter(MessageRouter(AgentMessageHandler(talkative)))
-        client = Client(router, Recorder(yields=2))
+        client = Client(router, RecordingTransport(turns=2))
         sent = [
             client.send(chat()),
             client.send(start_agent()),
@@ -364,13 +384,13 @@ def test_a_router_and_the_handlers_below_it_never_send_at_once_on_one_connection
         assert client.types.count("error_message") == 3
         assert client.types.count("agent_completed") == 2
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_reply_of_the_router_stands_in_the_order_of_the_connection() -> None:
     async def main() -> None:
-        client = Client(MessageRouter(AgentMessageHandler(echo)), Recorder(seconds=1))
+        client = Client(MessageRouter(AgentMessageHandler(echo)), RecordingTransport(seconds=1))
         await asyncio.gather(client.send(chat()), client.send(PING))
         assert client.types == ["agent_started", "agent_completed", "error_message"]
 
-    run(main())
+    run_virtual(main())

@@ -1,7 +1,6 @@
 """What an agent holds: emitting, its context and its report."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import FrozenInstanceError
 
 import pytest
@@ -24,17 +23,10 @@ from agent_messaging import (
     ToolExecuting,
     TransportError,
 )
-from support import Recorder, chat, run, start_agent
-from support.clients import Client, ManualClock, steps
-
-AgentBody = Callable[[Run], Awaitable[object]]
-
-
-def talk(agent: AgentBody) -> Client:
-    """A client whose one message the agent has worked on, with no assertion of it failing."""
-    client = Client(AgentMessageHandler(agent, clock=ManualClock().clock))
-    assert client.say(chat())
-    return client
+from agent_messaging.testing import RecordingTransport, run_agent, run_virtual
+from support import chat, start_agent
+from support.clients import Client
+from support.loop import steps
 
 
 def test_each_method_emits_its_event_with_its_payload() -> None:
@@ -47,7 +39,7 @@ def test_each_method_emits_its_event_with_its_payload() -> None:
         await run.tool_completed("c1", ["a"])
         return "done"
 
-    frames = [(frame["type"], frame["payload"]) for frame in talk(agent).frames[1:-1]]
+    frames = [(frame.type, frame.payload) for frame in run_agent(agent, "hello").frames[1:-1]]
     assert frames == [
         ("agent_thinking", {"text": "Looking"}),
         ("agent_response_chunk", {"text": "Three "}),
@@ -83,8 +75,8 @@ def test_emit_takes_an_event_object(event: AgentEvent, payload: dict[str, object
     async def agent(run: Run) -> None:
         await run.emit(event)
 
-    frame = talk(agent).frames[1]
-    assert (frame["type"], frame["payload"]) == (event.type, payload)
+    frame = run_agent(agent, "hello").frames[1]
+    assert (frame.type, frame.payload) == (event.type, payload)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +97,8 @@ def test_what_is_not_for_an_agent_to_emit_is_refused_where_it_is_emitted(event: 
         refusals.append(str(refusal.value))
         return "went on"
 
-    assert talk(agent).types == ["agent_started", "agent_completed"]
+    run = run_agent(agent, "hello")
+    assert [event.type for event in run.events] == ["agent_started", "agent_completed"]
     assert refusals == [f"{type(event).__name__} is not for an agent to emit"]
 
 
@@ -116,14 +109,20 @@ def test_emitting_is_when_the_method_is_called_and_not_when_it_is_awaited() -> N
         await later
         await later
 
-    assert talk(agent).types[1:-1] == ["agent_thinking", "agent_response_chunk"]
+    run = run_agent(agent, "hello")
+    assert [event.type for event in run.events[1:-1]] == ["agent_thinking", "agent_response_chunk"]
 
 
 def test_an_event_that_is_not_awaited_goes_out_all_the_same() -> None:
     async def agent(run: Run) -> None:
         run.thinking("alone")
 
-    assert talk(agent).types == ["agent_started", "agent_thinking", "agent_completed"]
+    run = run_agent(agent, "hello")
+    assert [event.type for event in run.events] == [
+        "agent_started",
+        "agent_thinking",
+        "agent_completed",
+    ]
 
 
 def test_the_order_of_the_calls_is_the_order_of_seq_also_from_sub_tasks() -> None:
@@ -139,17 +138,16 @@ def test_the_order_of_the_calls_is_the_order_of_seq_also_from_sub_tasks() -> Non
     async def agent(run: Run) -> None:
         await asyncio.gather(*(worker(run, name, at) for at, name in enumerate("abc")))
 
-    client = talk(agent)
-    assert [payload["text"] for payload in client.payloads("agent_response_chunk")] == calls
-    assert [frame["seq"] for frame in client.frames] == list(range(1, len(calls) + 3))
+    run = run_agent(agent, "hello")
+    assert [event.text for event in run.events if isinstance(event, AgentResponseChunk)] == calls
+    assert [frame.seq for frame in run.frames] == list(range(1, len(calls) + 3))
 
 
 def test_events_can_be_gathered() -> None:
     async def agent(run: Run) -> None:
         await asyncio.gather(run.chunk("a"), run.chunk("b"))
 
-    chunks = talk(agent).payloads("agent_response_chunk")
-    assert [payload["text"] for payload in chunks] == ["a", "b"]
+    assert run_agent(agent, "hello").text == "ab"
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}, object(), b"raw"])
@@ -169,8 +167,8 @@ def test_what_will_not_encode_raises_in_the_agent_and_changes_nothing(value: obj
         await run.tool_completed("c1", "in words")
         return "done"
 
-    client = talk(agent)
-    assert [(frame["seq"], frame["type"]) for frame in client.frames] == [
+    run = run_agent(agent, "hello")
+    assert [(frame.seq, frame.type) for frame in run.frames] == [
         (1, "agent_started"),
         (2, "tool_executing"),
         (3, "tool_completed"),
@@ -186,7 +184,8 @@ def test_a_cycle_will_not_encode() -> None:
         with pytest.raises(PayloadError):
             await run.progress("p", cycle)
 
-    assert talk(agent).types == ["agent_started", "agent_completed"]
+    run = run_agent(agent, "hello")
+    assert [event.type for event in run.events] == ["agent_started", "agent_completed"]
 
 
 def test_what_comes_out_of_its_place_raises_in_the_agent_and_changes_nothing() -> None:
@@ -204,7 +203,7 @@ def test_what_comes_out_of_its_place_raises_in_the_agent_and_changes_nothing() -
         with pytest.raises(LifecycleError, match="new in this run"):
             await run.tool_executing("c1", "t")
 
-    assert [frame["seq"] for frame in talk(agent).frames] == [1, 2, 3, 4]
+    assert [frame.seq for frame in run_agent(agent, "hello").frames] == [1, 2, 3, 4]
 
 
 def test_emitting_after_the_transport_failed_raises_each_time() -> None:
@@ -223,7 +222,7 @@ def test_emitting_after_the_transport_failed_raises_each_time() -> None:
         failures.extend(error.value.__cause__ for error in (first, second, third, fourth))
         return "insists"
 
-    client = Client(AgentMessageHandler(agent), Recorder(fails_at=1))
+    client = Client(AgentMessageHandler(agent), RecordingTransport(fails_at=1))
     assert client.say(chat()) is False
     assert [type(failure) for failure in failures] == [ConnectionError] * 4
 
@@ -237,7 +236,7 @@ def test_awaiting_an_event_waits_while_the_outbox_is_full() -> None:
             waited.append(run.report.undelivered)
 
     client = Client(
-        AgentMessageHandler(agent, limits=Limits(outbox_frames=2)), Recorder(seconds=0.01)
+        AgentMessageHandler(agent, limits=Limits(outbox_frames=2)), RecordingTransport(seconds=0.01)
     )
     assert client.say(chat())
     assert max(waited) == 2
@@ -268,10 +267,10 @@ def test_the_run_knows_its_request_its_message_and_its_context() -> None:
     async def agent(run: Run) -> None:
         held.append(run)
 
-    transport = Recorder()
+    transport = RecordingTransport()
     message = start_agent("fly me", thread_id="t1", message_id="m1")
     handler = AgentMessageHandler(agent, new_id=lambda: "new")
-    assert run(handler.handle_message("u1", transport, message, metadata={"plan": "pro"}))
+    assert run_virtual(handler.handle_message("u1", transport, message, metadata={"plan": "pro"}))
     (held_run,) = held
     assert held_run.request == "fly me"
     assert held_run.message is message
@@ -295,20 +294,16 @@ def test_a_run_without_metadata_has_empty_metadata() -> None:
     async def agent(run: Run) -> list[str]:
         return list(run.context.metadata)
 
-    assert talk(agent).payload("agent_completed")["result"] == []
+    assert run_agent(agent, "hello").result == []
 
 
 def test_the_run_knows_how_long_it_has_been_running() -> None:
-    clock = ManualClock()
-
     async def agent(run: Run) -> list[int]:
         before = run.elapsed_ms
-        clock.move(1.25)
+        await asyncio.sleep(1.25)
         return [before, run.elapsed_ms]
 
-    client = Client(AgentMessageHandler(agent, clock=clock.clock))
-    assert client.say(chat())
-    assert client.payload("agent_completed") == {"result": [0, 1250], "duration_ms": 1250}
+    assert run_agent(agent, "hello").end == AgentCompleted(result=[0, 1250], duration_ms=1250)
 
 
 def test_the_report_says_what_was_decided_and_delivered_up_to_now() -> None:
@@ -322,4 +317,4 @@ def test_the_report_says_what_was_decided_and_delivered_up_to_now() -> None:
         assert run.report.delivered == report.decided
         assert report.delivered == {}, "a report is detached"
 
-    assert talk(agent).types[-1] == "agent_completed"
+    run_agent(agent, "hello")

@@ -1,7 +1,6 @@
 """Tool calls: by block, by hand, overlapping, and what the end of the run does to open ones."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -9,6 +8,7 @@ import pytest
 
 from agent_messaging import (
     AgentError,
+    AgentFailed,
     AgentMessageHandler,
     AgentMessagingError,
     LifecycleError,
@@ -16,50 +16,47 @@ from agent_messaging import (
     Run,
     ToolCompleted,
 )
-from support import Recorder, chat
-from support.clients import Client, ManualClock
-
-AgentBody = Callable[[Run], Awaitable[object]]
-
-
-def talk(agent: AgentBody) -> Client:
-    """A client whose one message the agent has worked on, with no assertion of it failing."""
-    client = Client(AgentMessageHandler(agent))
-    assert client.say(chat())
-    return client
+from agent_messaging.testing import RecordingTransport, run_agent
+from support import chat
+from support.clients import Client
 
 
 def test_a_completed_tool_as_an_event_object_gets_its_name_and_its_measured_duration() -> None:
-    clock = ManualClock()
-
     async def agent(run: Run) -> None:
         await run.tool_executing("c1", "search")
-        clock.move(0.25)
+        await asyncio.sleep(0.25)
         await run.emit(
             ToolCompleted(tool_call_id="c1", tool_name="?", result=[1], duration_ms=999_999)
         )
 
-    client = Client(AgentMessageHandler(agent, clock=clock.clock))
-    assert client.say(chat())
-    assert client.payload("tool_completed") == {
-        "tool_call_id": "c1",
-        "tool_name": "search",
-        "status": "ok",
-        "result": [1],
-        "duration_ms": 250,
-    }
+    completed = run_agent(agent, "hello").frames[2]
+    assert (completed.type, completed.payload) == (
+        "tool_completed",
+        {
+            "tool_call_id": "c1",
+            "tool_name": "search",
+            "status": "ok",
+            "result": [1],
+            "duration_ms": 250,
+        },
+    )
 
 
 def test_a_completed_tool_with_an_error_says_so() -> None:
     async def agent(run: Run) -> None:
-        await run.tool_executing("c1", "search")
+        for name in ("c1", "c2", "c3"):
+            await run.tool_executing(name, "search")
         await run.tool_completed("c1", "ignored", error="No index")
-        await run.tool_executing("c2", "search")
         await run.tool_completed("c2", error="")
+        await run.emit(
+            ToolCompleted(tool_call_id="c3", tool_name="?", status="error", error="No index")
+        )
 
-    first, second = talk(agent).payloads("tool_completed")
-    assert (first["status"], first["error"], "result" in first) == ("error", "No index", False)
-    assert (second["status"], second["error"]) == ("error", "")
+    run = run_agent(agent, "hello")
+    told = [(use.status, use.error) for use in run.tools["search"]]
+    assert told == [("error", "No index"), ("error", ""), ("error", "No index")]
+    completed = [frame for frame in run.frames if frame.type == "tool_completed"]
+    assert not [frame for frame in completed if "result" in frame.payload]
 
 
 def test_a_tool_block_is_executing_and_then_completed_with_what_it_found() -> None:
@@ -74,16 +71,15 @@ def test_a_tool_block_is_executing_and_then_completed_with_what_it_found() -> No
         async with run.tool("nothing"):
             pass
 
-    client = talk(agent)
-    assert client.types[1:-1] == ["tool_executing", "tool_completed"] * 2
-    assert [payload["tool_call_id"] for payload in client.payloads("tool_completed")] == [
-        "call_1",
-        "call_2",
+    run = run_agent(agent, "hello")
+    assert [event.type for event in run.events[1:-1]] == ["tool_executing", "tool_completed"] * 2
+    assert [frame.payload for frame in run.frames if frame.type == "tool_executing"] == [
+        {"tool_call_id": "call_1", "tool_name": "search", "arguments": {"q": 1}},
+        {"tool_call_id": "call_2", "tool_name": "nothing", "arguments": None},
     ]
-    assert [payload["result"] for payload in client.payloads("tool_completed")] == [
-        {"hits": 2},
-        None,
-    ]
+    (search,), (nothing,) = run.tools["search"], run.tools["nothing"]
+    assert (search.tool_call_id, search.result) == ("call_1", {"hits": 2})
+    assert (nothing.tool_call_id, nothing.result) == ("call_2", None)
 
 
 def test_a_tool_block_takes_the_models_own_call_id() -> None:
@@ -91,7 +87,7 @@ def test_a_tool_block_takes_the_models_own_call_id() -> None:
         async with run.tool("search", tool_call_id="toolu_7"):
             pass
 
-    assert talk(agent).payload("tool_completed")["tool_call_id"] == "toolu_7"
+    assert run_agent(agent, "hello").tools["search"][0].tool_call_id == "toolu_7"
 
 
 def test_a_tool_blocks_own_id_is_one_that_the_run_has_not_used() -> None:
@@ -99,8 +95,8 @@ def test_a_tool_blocks_own_id_is_one_that_the_run_has_not_used() -> None:
         async with run.tool("search", tool_call_id="call_1"), run.tool("fetch"):
             pass
 
-    first, second = talk(agent).payloads("tool_executing")
-    assert first["tool_call_id"] != second["tool_call_id"]
+    run = run_agent(agent, "hello")
+    assert run.tools["search"][0].tool_call_id != run.tools["fetch"][0].tool_call_id
 
 
 def test_tools_may_overlap_and_nest() -> None:
@@ -111,12 +107,8 @@ def test_tools_may_overlap_and_nest() -> None:
             await run.tool_executing("late", "late")
         await run.tool_completed("late")
 
-    client = talk(agent)
-    assert [
-        (frame["type"], frame["payload"]["tool_name"])
-        for frame in client.frames
-        if frame["type"].startswith("tool")
-    ] == [
+    run = run_agent(agent, "hello")
+    assert [(frame.type, frame.payload["tool_name"]) for frame in run.frames[1:-1]] == [
         ("tool_executing", "outer"),
         ("tool_executing", "inner"),
         ("tool_completed", "inner"),
@@ -127,15 +119,11 @@ def test_tools_may_overlap_and_nest() -> None:
 
 
 def test_a_tool_block_measures_its_time_on_the_monotonic_clock() -> None:
-    clock = ManualClock()
-
     async def agent(run: Run) -> None:
         async with run.tool("slow"):
-            clock.move(1.5)
+            await asyncio.sleep(1.5)
 
-    client = Client(AgentMessageHandler(agent, clock=clock.clock))
-    assert client.say(chat())
-    assert client.payload("tool_completed")["duration_ms"] == 1500
+    assert run_agent(agent, "hello").tools["slow"][0].duration_ms == 1500
 
 
 def test_a_block_whose_result_will_not_encode_is_interrupted_at_the_end() -> None:
@@ -143,10 +131,9 @@ def test_a_block_whose_result_will_not_encode_is_interrupted_at_the_end() -> Non
         async with run.tool("search") as call:
             call.result = object()
 
-    client = Client(AgentMessageHandler(agent))
-    assert client.say(chat()) is False
-    assert client.types[1:] == ["tool_executing", "tool_completed", "agent_failed"]
-    assert client.payload("tool_completed")["status"] == "interrupted"
+    run = run_agent(agent, "hello", expect="failed")
+    assert [event.type for event in run.events[1:-1]] == ["tool_executing", "tool_completed"]
+    assert run.tools["search"][0].status == "interrupted"
 
 
 def test_a_block_whose_error_is_too_long_to_tell_keeps_it_for_the_end() -> None:
@@ -155,8 +142,7 @@ def test_a_block_whose_error_is_too_long_to_tell_keeps_it_for_the_end() -> None:
             async with run.tool("search"):
                 raise AgentError("x" * Limits().payload_bytes)
 
-    client = talk(agent)
-    assert client.payload("tool_completed")["error"] == "The tool failed."
+    assert run_agent(agent, "hello").tools["search"][0].error == "The tool failed."
 
 
 def test_two_blocks_made_before_either_is_entered_are_two_calls() -> None:
@@ -165,8 +151,8 @@ def test_two_blocks_made_before_either_is_entered_are_two_calls() -> None:
         async with first, second:
             pass
 
-    client = talk(agent)
-    assert [p["tool_call_id"] for p in client.payloads("tool_executing")] == ["call_1", "call_2"]
+    run = run_agent(agent, "hello")
+    assert [run.tools[name][0].tool_call_id for name in "ab"] == ["call_1", "call_2"]
 
 
 def test_a_tool_is_paired_when_its_type_is_relayed_as_a_plain_string() -> None:
@@ -174,7 +160,9 @@ def test_a_tool_is_paired_when_its_type_is_relayed_as_a_plain_string() -> None:
         kind: Any = "tool_executing"
         await run.relay(kind, {"tool_name": "search"}, "c1")
 
-    assert talk(agent).payload("tool_completed")["status"] == "interrupted"
+    client = Client(AgentMessageHandler(agent))
+    assert client.say(chat())
+    assert client.payload("tool_completed")["status"] == "interrupted"
 
 
 def test_a_block_left_by_a_cancellation_stays_open_until_the_run_ends() -> None:
@@ -185,29 +173,26 @@ def test_a_block_left_by_a_cancellation_stays_open_until_the_run_ends() -> None:
         await run.chunk("went on")
         return "done"
 
-    client = talk(agent)
-    assert client.types == [
+    run = run_agent(agent, "hello")
+    assert [event.type for event in run.events] == [
         "agent_started",
         "tool_executing",
         "agent_response_chunk",
         "tool_completed",
         "agent_completed",
     ]
-    assert client.payload("tool_completed")["status"] == "interrupted"
+    assert run.tools["slow"][0].status == "interrupted"
 
 
 def test_open_tools_are_interrupted_at_the_end_the_oldest_first() -> None:
-    clock = ManualClock()
-
     async def agent(run: Run) -> None:
         await run.tool_executing("b", "second letter")
-        clock.move(1)
+        await asyncio.sleep(1)
         await run.tool_executing("a", "first letter")
-        clock.move(2)
+        await asyncio.sleep(2)
 
-    client = Client(AgentMessageHandler(agent, clock=clock.clock))
-    assert client.say(chat())
-    assert client.payloads("tool_completed") == [
+    *_, first, second, _ = run_agent(agent, "hello").frames
+    assert [first.payload, second.payload] == [
         {
             "tool_call_id": name,
             "tool_name": tool,
@@ -217,7 +202,6 @@ def test_open_tools_are_interrupted_at_the_end_the_oldest_first() -> None:
         }
         for name, tool, duration in [("b", "second letter", 3000), ("a", "first letter", 2000)]
     ]
-    assert client.types[-1] == "agent_completed"
 
 
 @pytest.mark.parametrize(
@@ -243,11 +227,11 @@ def test_an_exception_in_a_block_is_an_error_of_the_tool_and_goes_on(
         assert seen.value is error
         return "done without it"
 
-    client = talk(agent)
-    completed = client.payload("tool_completed")
-    assert (completed["status"], completed["error"]) == ("error", words)
-    assert "result" not in completed
-    assert client.payload("agent_completed")["result"] == "done without it"
+    run = run_agent(agent, "hello")
+    (completed,) = run.tools["search"]
+    assert (completed.status, completed.error) == ("error", words)
+    assert "result" not in run.frames[2].payload
+    assert run.result == "done without it"
 
 
 def test_an_agent_error_in_a_tool_chooses_what_the_client_reads_of_the_run_too() -> None:
@@ -255,15 +239,11 @@ def test_an_agent_error_in_a_tool_chooses_what_the_client_reads_of_the_run_too()
         async with run.tool("search"):
             raise AgentError("No index today", code="no_index", retryable=True)
 
-    client = Client(AgentMessageHandler(agent))
-    assert client.say(chat()) is False
-    assert client.payload("tool_completed")["error"] == "No index today"
-    failed = client.payload("agent_failed")
-    assert (failed["code"], failed["message"], failed["retryable"]) == (
-        "no_index",
-        "No index today",
-        True,
-    )
+    run = run_agent(agent, "hello", expect="failed")
+    assert run.tools["search"][0].error == "No index today"
+    assert isinstance(run.end, AgentFailed)
+    assert (run.end.code, run.end.message) == ("no_index", "No index today")
+    assert run.end.retryable is True
 
 
 def test_a_block_that_was_completed_by_hand_keeps_the_error_that_leaves_it() -> None:
@@ -272,10 +252,9 @@ def test_a_block_that_was_completed_by_hand_keeps_the_error_that_leaves_it() -> 
             await run.tool_completed(call.tool_call_id, "early")
             raise AgentError("No index today", code="no_index")
 
-    client = Client(AgentMessageHandler(agent))
-    assert client.say(chat()) is False
-    assert client.payload("tool_completed")["result"] == "early"
-    assert client.payload("agent_failed")["code"] == "no_index"
+    run = run_agent(agent, "hello", expect="failed")
+    assert run.tools["search"][0].result == "early"
+    run.assert_ended("failed", code="no_index")
 
 
 def test_a_block_whose_start_is_refused_is_not_entered() -> None:
@@ -288,8 +267,8 @@ def test_a_block_whose_start_is_refused_is_not_entered() -> None:
             async with run.tool("search", tool_call_id="c1"):
                 entered.append("again")
 
-    client = talk(agent)
-    assert client.types == ["agent_started", "tool_executing", "tool_completed", "agent_completed"]
+    run = run_agent(agent, "hello")
+    assert [event.type for event in run.events[1:-1]] == ["tool_executing", "tool_completed"]
     assert entered == []
 
 
@@ -314,10 +293,9 @@ def test_a_tool_that_began_can_be_ended_whatever_the_payload_bound() -> None:
             with suppress(AgentMessagingError):
                 await run.tool_executing(f"c{less}", "x" * (Limits().payload_bytes - less))
 
-    client = Client(AgentMessageHandler(agent))
-    assert client.say(chat())
-    assert client.types.count("tool_executing") == client.types.count("tool_completed")
-    assert client.types[-1] == "agent_completed"
+    run = run_agent(agent, "hello")
+    run.assert_golden_path()
+    run.assert_tools_paired()
 
 
 def test_entering_and_leaving_a_block_waits_while_the_outbox_is_full() -> None:
@@ -334,7 +312,7 @@ def test_entering_and_leaving_a_block_waits_while_the_outbox_is_full() -> None:
         waiting.append(run.report.undelivered)
 
     limits = Limits(outbox_frames=2)
-    client = Client(AgentMessageHandler(agent, limits=limits), Recorder(seconds=0.1))
+    client = Client(AgentMessageHandler(agent, limits=limits), RecordingTransport(seconds=0.1))
     assert client.say(chat())
     assert max(waiting) == 2
 
@@ -344,7 +322,6 @@ def test_a_tool_that_is_open_when_the_result_will_not_encode_is_interrupted() ->
         await run.tool_executing("c1", "search")
         return object()
 
-    client = Client(AgentMessageHandler(agent))
-    assert client.say(chat()) is False
-    assert client.types[1:] == ["tool_executing", "tool_completed", "agent_failed"]
-    assert client.payload("tool_completed")["status"] == "interrupted"
+    run = run_agent(agent, "hello", expect="failed")
+    assert [event.type for event in run.events[1:-1]] == ["tool_executing", "tool_completed"]
+    assert run.tools["search"][0].status == "interrupted"

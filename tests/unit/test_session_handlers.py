@@ -17,8 +17,9 @@ from agent_messaging import (
     WebSocketLike,
     as_transport,
 )
-from support import run
-from support.endpoints import VIRTUAL, Connection, Site, frame, now, settle, worker
+from agent_messaging.testing import loop_clock, run_virtual
+from support.endpoints import Connection, Site, frame, now, settle, worker
+from support.lines import own_records
 
 Work = Callable[[Callable[[str], Awaitable[object]], Message], Awaitable[object]]
 
@@ -49,7 +50,9 @@ class Handler:
 
 def beside_agents(work: Work) -> MessageRouter:
     """A router of the handler in a router, and of an agent's."""
-    return MessageRouter(AgentMessageHandler(worker, clock=VIRTUAL), MessageRouter(Handler(work)))
+    return MessageRouter(
+        AgentMessageHandler(worker, clock=loop_clock()), MessageRouter(Handler(work))
+    )
 
 
 async def say(connection: Connection, **payload: object) -> None:
@@ -67,7 +70,7 @@ async def echo(send: Callable[[str], Awaitable[object]], message: Message) -> No
 def test_what_it_sends_goes_out_in_order_with_everything_else() -> None:
     async def main() -> None:
         async with Site(handler=beside_agents(echo)) as site:
-            client = await site.connect(yields=2)
+            client = await site.connect(turns=2)
             for number in range(3):
                 await client.session.receive(frame("own", {"id": number}))
             await client.session.receive(frame("ping", {"id": 3}))
@@ -75,7 +78,7 @@ def test_what_it_sends_goes_out_in_order_with_everything_else() -> None:
             await client.chat("answer")
             assert len(client.frames) == 7
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_handler_needs_no_router_and_takes_what_it_can() -> None:
@@ -88,7 +91,7 @@ def test_a_handler_needs_no_router_and_takes_what_it_can() -> None:
             assert await client.heard() == "own 1, error unsupported_type a"
             assert handler.seen == [("u1", "own")]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_it_holds_up_no_other_frame_and_many_work_at_once() -> None:
@@ -103,7 +106,7 @@ def test_it_holds_up_no_other_frame_and_many_work_at_once() -> None:
             await asyncio.sleep(5)
             assert await client.heard() == "own 3, own 2, own 1"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_its_calls_and_runs_share_the_users_places() -> None:
@@ -124,7 +127,7 @@ def test_its_calls_and_runs_share_the_users_places() -> None:
             assert (await client.heard()).endswith("own 1")
             assert site.endpoint.users()["u1"]["runs_in_flight"] == 0
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("state", ["draining", "too fast"])
@@ -141,7 +144,7 @@ def test_it_is_refused_as_a_message_is(state: str) -> None:
             code = "shutting_down" if state == "draining" else "rate_limited"
             assert (await client.heard()).endswith(f"error {code} o")
 
-    run(main())
+    run_virtual(main())
 
 
 def test_one_that_raises_is_answered_neutrally_and_logged(
@@ -160,8 +163,8 @@ def test_one_that_raises_is_answered_neutrally_and_logged(
             assert answers == [answer] * 5
 
     with caplog.at_level(logging.INFO):
-        run(main())
-    failures = [vars(each) for each in caplog.records if each.levelno > logging.INFO]
+        run_virtual(main())
+    failures = [vars(each) for each in own_records(caplog) if each.levelno > logging.INFO]
     assert [each["event"] for each in failures] == ["handler_failed"] * 5
     failed = failures[0]
     assert (failed["handler"], failed["error"]) == ("Handler", "ValueError")
@@ -186,8 +189,8 @@ def test_one_that_ends_itself_for_good_is_logged_and_hurts_nobody(
             await client.send("ping")
             assert await client.heard() == "pong"
 
-    run(main())
-    failures = [vars(each)["event"] for each in caplog.records if each.levelno > logging.INFO]
+    run_virtual(main())
+    failures = [vars(each)["event"] for each in own_records(caplog) if each.levelno > logging.INFO]
     assert failures == ["task_failed"] * 5
 
 
@@ -215,7 +218,7 @@ def test_it_is_cancelled_when_its_session_ends_and_can_send_no_more() -> None:
             assert await client.heard() == ""
             assert site.endpoint.users() == {}
 
-    run(main())
+    run_virtual(main())
 
 
 def test_one_that_is_cancelled_before_its_first_step_gives_its_place_back() -> None:
@@ -228,7 +231,7 @@ def test_one_that_is_cancelled_before_its_first_step_gives_its_place_back() -> N
             await say(other, id=2)
             assert await other.heard() == "own 2"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_send_of_it_waits_for_its_socket() -> None:
@@ -246,7 +249,7 @@ def test_a_send_of_it_waits_for_its_socket() -> None:
             await asyncio.sleep(5)
             assert sent == [2, 3, 4]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_send_of_it_that_is_given_up_is_sent_all_the_same() -> None:
@@ -259,10 +262,10 @@ def test_a_send_of_it_that_is_given_up_is_sent_all_the_same() -> None:
     async def main() -> None:
         async with Site(handler=beside_agents(hurry)) as site:
             client = await site.connect()
-            client.socket.stall()
+            client.transport.hang()
             await say(client)
             await asyncio.sleep(5)
-            client.socket.read_on()
+            client.transport.read_on()
             assert await client.heard() == "own 1, own 2"
 
-    run(main())
+    run_virtual(main())

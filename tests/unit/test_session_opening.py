@@ -7,8 +7,9 @@ from typing import Any, Final
 import pytest
 
 from agent_messaging import ConfigurationError, Endpoint, SessionEnd, TransportError
-from support import run
-from support.endpoints import Connection, Site, Socket, frame, now, settle
+from agent_messaging.testing import RecordingTransport, run_virtual
+from support.endpoints import Connection, Site, frame, now, settle
+from support.lines import lines
 
 OWN: Final = '{"type": "own", "payload": {}}'
 
@@ -24,12 +25,12 @@ async def it_leaves(client: Connection) -> None:
 
 
 async def it_fails(client: Connection) -> None:
-    client.socket.error = ConnectionError("gone")
+    client.transport.fail()
     await client.send("ping")
 
 
 async def it_stalls(client: Connection) -> None:
-    client.socket.stall()
+    client.transport.hang()
     await client.send("ping")
     await asyncio.sleep(40)
 
@@ -60,7 +61,10 @@ TOLD: Final[list[tuple[Callable[[Connection], Awaitable[None]], str, list[str]]]
 
 @pytest.mark.parametrize(("act", "reason", "told"), TOLD)
 def test_the_host_is_told_at_most_once_of_an_end_and_never_of_its_own(
-    act: Callable[[Connection], Awaitable[None]], reason: str, told: list[str]
+    act: Callable[[Connection], Awaitable[None]],
+    reason: str,
+    told: list[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def main() -> None:
         async with Site(idle_timeout=100.0) as site:
@@ -68,19 +72,21 @@ def test_the_host_is_told_at_most_once_of_an_end_and_never_of_its_own(
             await act(client)
             await client.heard()
             assert client.ended() == reason
-            assert client.socket.closed == told
+            assert client.transport.closed == told
             # Whatever comes afterwards.
-            client.socket.error = None
-            client.socket.read_on()
+            sends = client.transport.sends
+            client.transport.read_on()
             await client.send("ping")
             await client.chat("answer")
             await client.close()
             await site.endpoint.forget("u1")
             assert await client.heard() == ""
+            assert client.transport.sends == sends
         assert client.ended() == reason
-        assert client.socket.closed == told
+        assert client.transport.closed == told
 
-    run(main())
+    run_virtual(main())
+    assert lines(caplog, "task_failed") == []
 
 
 @pytest.mark.parametrize("fault", ["raises", "hangs"])
@@ -95,7 +101,7 @@ def test_a_callback_that_fails_hurts_nobody(fault: str) -> None:
             await asyncio.Event().wait()
 
         async with Site() as site:
-            session = await site.endpoint.open("u1", Socket().send, close=close)
+            session = await site.endpoint.open("u1", RecordingTransport(), close=close)
             other = await site.connect()
             await session.receive(frame("disconnect"))
             await other.send("ping")
@@ -103,20 +109,20 @@ def test_a_callback_that_fails_hurts_nobody(fault: str) -> None:
         assert calls == ["disconnected"]
         assert now() == pytest.approx(5 if fault == "hangs" else 0, abs=0.1)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_without_a_callback_the_host_asks_for_the_end() -> None:
     async def main() -> None:
         async with Site() as site:
-            session = await site.endpoint.open("u1", Socket().send)
+            session = await site.endpoint.open("u1", RecordingTransport())
             ends = [session.end]
             await session.receive(frame("disconnect"))
             ends.append(session.end)
             assert ends == [None, SessionEnd(reason="disconnected")]
             await session.close()
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_session_says_whose_it_is_and_greets_with_its_name() -> None:
@@ -145,22 +151,22 @@ def test_a_session_says_whose_it_is_and_greets_with_its_name() -> None:
                 await client.send("connect")
             assert len(client.frames) == 3
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_close_waits_for_nothing_that_was_not_sent() -> None:
     async def main() -> None:
         async with Site() as site:
             client = await site.connect()
-            client.socket.stall()
+            client.transport.hang()
             await client.send("ping")
             await client.close()
             assert now() < 0.1
-            assert client.socket.sends == 2
-            client.socket.read_on()
+            assert client.transport.sends == 2
+            client.transport.read_on()
             assert await client.heard() == ""
 
-    run(main())
+    run_virtual(main())
 
 
 # An endpoint that cannot be used so.
@@ -176,8 +182,8 @@ def test_an_endpoint_is_to_be_entered_once() -> None:
         site = Site()
         endpoint: Endpoint = site.endpoint
         for call in (
-            lambda: endpoint.serve("u1", nothing(), Socket().send),
-            lambda: endpoint.open("u1", Socket().send),
+            lambda: endpoint.serve("u1", nothing(), RecordingTransport()),
+            lambda: endpoint.open("u1", RecordingTransport()),
             lambda: endpoint.stream("u1", frame("ping")),
             endpoint.drain,
             lambda: endpoint.forget("u1"),
@@ -190,7 +196,7 @@ def test_an_endpoint_is_to_be_entered_once() -> None:
         with pytest.raises(ConfigurationError, match="entered once"):
             await endpoint.__aenter__()
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("websocket", [None, object(), "socket", 5])
@@ -208,7 +214,7 @@ def test_what_is_no_socket_or_no_user_is_a_configuration_error(
                     await call()
             assert site.endpoint.stats()["sessions_opened"] == 0
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_handler_of_the_hosts_that_sends_after_the_end_is_told_that_it_has_ended() -> None:
@@ -216,8 +222,8 @@ def test_a_handler_of_the_hosts_that_sends_after_the_end_is_told_that_it_has_end
         async with Site() as site:
             client = await site.connect()
             await client.session(OWN)  # as the websocket of a handler
-            assert client.socket.frames[-1] == OWN
-            client.socket.stall()
+            assert client.transport.frames[-1] == OWN
+            client.transport.hang()
             sending = asyncio.create_task(client.session("late"), name="an agent's own")
             behind = asyncio.create_task(client.session("later"), name="an agent's own")
             await settle()
@@ -228,4 +234,4 @@ def test_a_handler_of_the_hosts_that_sends_after_the_end_is_told_that_it_has_end
                 await client.session("never")
             sending.cancel()
 
-    run(main())
+    run_virtual(main())

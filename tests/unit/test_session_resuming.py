@@ -7,7 +7,7 @@ from typing import Any, Final
 import pytest
 
 from agent_messaging import Limits, MemoryEventLog, Run
-from support import run
+from agent_messaging.testing import run_virtual
 from support.endpoints import Connection, Site
 from support.logs import TroubledLog, fails, site_on
 
@@ -84,7 +84,7 @@ def test_a_resume_names_runs_with_what_the_client_has_or_a_thread_or_both(
             more = " + c 2-5 completed" if answer.endswith(" ") else ""
             assert heard.partition(", ")[0] == answer.strip() + more
 
-    run(main())
+    run_virtual(main())
 
 
 # What comes behind it.
@@ -100,7 +100,7 @@ def test_of_a_past_run_comes_what_was_missed_and_no_more(after: int) -> None:
             assert seqs(client) == list(range(after + 1, 6))
             assert not client.session.delivery.watches
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("after", range(6))
@@ -122,7 +122,7 @@ def test_of_a_run_under_way_comes_what_was_missed_and_what_is_to_come(after: int
             assert seqs(back) == list(range(after + 1, 11))
             assert seqs(client) == list(range(1, 11))
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_queued_run_is_resumed_too_and_heard_as_it_begins() -> None:
@@ -136,7 +136,7 @@ def test_a_queued_run_is_resumed_too_and_heard_as_it_begins() -> None:
             await asyncio.sleep(10)
             assert await back.heard() == "b started, b completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_the_newest_runs_of_a_long_thread_come_back_oldest_first() -> None:
@@ -154,7 +154,7 @@ def test_the_newest_runs_of_a_long_thread_come_back_oldest_first() -> None:
                 "resumed d 1-5 completed + e 1-5 completed + f 1-5 completed + a 5-5 completed, "
             )
 
-    run(main())
+    run_virtual(main())
 
 
 # The same session again, and other tabs.
@@ -172,7 +172,7 @@ def test_what_a_session_watches_already_goes_on_where_it_is() -> None:
             await asyncio.sleep(5)
             assert await client.heard() == "a completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_what_a_session_has_seen_to_its_end_comes_again_when_it_asks() -> None:
@@ -185,7 +185,7 @@ def test_what_a_session_has_seen_to_its_end_comes_again_when_it_asks() -> None:
                 await client.resume(thread_id="t")
                 assert await client.heard() == "resumed a 1-2 completed, a started, a completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_resume_during_a_replay_adds_nothing_to_it() -> None:
@@ -202,7 +202,7 @@ def test_a_resume_during_a_replay_adds_nothing_to_it() -> None:
             # The second event was on its way, and came before the answer.
             assert [each["payload"]["runs"][0]["from_seq"] for each in told] == [1, 3]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_second_tab_hears_all_of_it_and_either_may_leave() -> None:
@@ -215,7 +215,7 @@ def test_a_second_tab_hears_all_of_it_and_either_may_leave() -> None:
             await asyncio.sleep(5)
             assert await second.heard() == "resumed a 1-1 running, a started, a completed"
 
-    run(main())
+    run_virtual(main())
 
 
 # Whose runs they are.
@@ -237,7 +237,7 @@ def test_another_users_runs_are_resumed_as_runs_that_there_are_not() -> None:
             assert {answer for _, answer in calls} == {"resumed nothing"}
             assert site.endpoint.runs("u1")[0].watchers == 1
 
-    run(main())
+    run_virtual(main())
 
 
 # What the log holds no more.
@@ -260,7 +260,7 @@ def test_a_run_that_is_evicted_is_told_as_evicted_and_nothing_of_it_comes() -> N
             await client.resume(after={"a": 5})
             assert await client.heard() == "resumed a 6-5 completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_of_a_run_that_lost_its_oldest_events_comes_what_is_left() -> None:
@@ -278,7 +278,7 @@ def test_of_a_run_that_lost_its_oldest_events_comes_what_is_left() -> None:
             assert told["from_seq"] > 10
             assert seqs(back) == list(range(told["from_seq"], 33))
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("is_over", [False, True])
@@ -308,7 +308,7 @@ def test_one_that_reads_so_slowly_that_events_go_under_it_is_told(is_over: bool)
             assert got[missed:] == list(range(runs[0]["from_seq"], got[-1] + 1))
             assert got[-1] == (132 if is_over else 131)
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("way", ["forgotten", "evicted"])
@@ -335,7 +335,7 @@ def test_one_whose_run_goes_whole_under_it_is_told_and_watches_it_no_more(way: s
             assert (told["run_id"], told["evicted"]) == (site.run_id("a"), True)
             assert not slow.session.delivery.watches
 
-    run(main())
+    run_virtual(main())
 
 
 # The thread of a session.
@@ -359,7 +359,7 @@ def test_messages_that_name_no_thread_are_of_the_first_that_their_session_used(f
             assert threads == {"t", "elsewhere"}
             assert client.frames[-1]["thread_id"] == "t"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_session_that_names_no_thread_ever_has_one_of_its_own() -> None:
@@ -375,7 +375,7 @@ def test_a_session_that_names_no_thread_ever_has_one_of_its_own() -> None:
             assert [len(each) for each in threads] == [1, 1]
             assert threads[0] != threads[1]
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("method", ["runs", "find_run"])
@@ -393,4 +393,4 @@ def test_a_resume_that_the_log_cannot_answer_is_answered_so(method: str) -> None
             await asyncio.sleep(12)
             assert await client.heard() == "error log_unavailable"
 
-    run(main())
+    run_virtual(main())

@@ -6,7 +6,7 @@ from typing import Any, Final
 import pytest
 
 from agent_messaging import Limits, MemoryEventLog, ThreadPolicy
-from support import run
+from agent_messaging.testing import run_virtual
 from support.endpoints import Connection, Site, frame, settle
 from support.logs import Gate, TroubledLog, fails, site_on, takes, waits_for
 
@@ -47,7 +47,7 @@ def test_another_tab_that_sends_it_again_watches_the_first_run(
             assert stats["retries"] == 1
             assert stats["runs_accepted"] == (2 if state == "queued" else 1)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_the_session_that_watches_it_gets_nothing_twice() -> None:
@@ -60,7 +60,7 @@ def test_the_session_that_watches_it_gets_nothing_twice() -> None:
             await asyncio.sleep(5)
             assert await client.heard() == "a completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_the_session_that_has_seen_its_end_gets_all_of_it_again() -> None:
@@ -71,7 +71,7 @@ def test_the_session_that_has_seen_its_end_gets_all_of_it_again() -> None:
                 await client.chat("answer", "a", "t")
                 assert await client.heard() == "a started, a completed"
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("policy", ["queue", "reject", "replace", "parallel"])
@@ -86,7 +86,7 @@ def test_a_retry_is_no_message_on_its_thread(policy: ThreadPolicy) -> None:
             await asyncio.sleep(5)
             assert await client.heard() == "a started, a completed, b started, b completed"
 
-    run(main())
+    run_virtual(main())
 
 
 # The same message, or another.
@@ -117,7 +117,7 @@ def test_the_same_content_is_a_retry_whatever_the_order_of_its_keys(again: dict[
             assert await client.heard() == "a started, a completed, a started, a completed"
             assert len(runs_of(client)) == 1
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_the_same_id_with_other_content_is_a_conflict_and_changes_nothing(
             await client.send(**FIRST, message_id="a")
             assert await client.heard() == "a started, a completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_messages_without_an_id_and_those_of_other_users_are_others() -> None:
@@ -160,7 +160,7 @@ def test_messages_without_an_id_and_those_of_other_users_are_others() -> None:
             assert await stranger.heard() == "a started, a completed"
             assert not runs_of(client) & runs_of(stranger)
 
-    run(main())
+    run_virtual(main())
 
 
 # Two at once.
@@ -192,7 +192,7 @@ def test_the_same_message_on_several_connections_at_once_runs_once(again: str) -
             await first.chat("answer", "b", "t")
             assert await first.heard() == "b started, b completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_what_comes_behind_a_message_that_came_twice_at_once_has_its_turn() -> None:
@@ -217,7 +217,7 @@ def test_what_comes_behind_a_message_that_came_twice_at_once_has_its_turn() -> N
             assert (await third.heard()).endswith("c started, c completed")
             assert site.endpoint.stats()["runs_accepted"] == 2
 
-    run(main())
+    run_virtual(main())
 
 
 # What the log holds no more.
@@ -239,7 +239,7 @@ def test_a_retry_of_a_run_that_is_evicted_is_told_so_and_does_not_run_again() ->
             assert await client.heard() == "error message_id_conflict a"
             assert site.endpoint.stats()["runs_accepted"] == 2
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_retry_of_a_run_that_lost_its_oldest_events_is_told_first_and_gets_the_rest() -> None:
@@ -257,7 +257,7 @@ def test_a_retry_of_a_run_that_lost_its_oldest_events_is_told_first_and_gets_the
             got = [each["seq"] for each in back.frames if "seq" in each]
             assert got == list(range(told["from_seq"], 33))
 
-    run(main())
+    run_virtual(main())
 
 
 # Calls that are cancelled, and a log in trouble.
@@ -280,7 +280,7 @@ def test_a_message_whose_receive_was_cancelled_is_accepted_all_the_same(is_claim
             await client.chat("answer", "a", "t")
             assert await client.heard() == "a started, a completed"
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("method", ["find_claim", "claim"])
@@ -298,4 +298,4 @@ def test_a_message_that_the_log_cannot_claim_is_refused_and_may_be_sent_again(me
             await client.chat("answer", "a", "t")
             assert await client.heard() == "a started, a completed"
 
-    run(main())
+    run_virtual(main())

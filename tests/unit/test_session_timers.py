@@ -4,15 +4,15 @@ import asyncio
 
 import pytest
 
-from support import run
+from agent_messaging.testing import run_virtual
 from support.endpoints import Connection, Site, now
 
 
 async def heartbeats(connection: Connection, seconds: float) -> list[float]:
     """When a heartbeat came in so many seconds from now, to a tenth."""
-    begin = len(connection.socket.frames)
+    begin = len(connection.transport.frames)
     await asyncio.sleep(seconds)
-    pairs = zip(connection.frames[begin:], connection.socket.times[begin:], strict=True)
+    pairs = zip(connection.frames[begin:], connection.transport.times[begin:], strict=True)
     return [round(at, 1) for frame, at in pairs if frame["type"] == "heartbeat"]
 
 
@@ -27,7 +27,7 @@ def test_a_silent_session_is_sent_a_heartbeat_each_time_that_it_was_silent_so_lo
             assert client.frames[1].keys() == {"type", "payload", "timestamp"}
             assert client.frames[1]["payload"] == {}
 
-    run(main())
+    run_virtual(main())
 
 
 def test_whatever_else_is_sent_puts_the_next_heartbeat_off() -> None:
@@ -41,7 +41,7 @@ def test_whatever_else_is_sent_puts_the_next_heartbeat_off() -> None:
             await client.send("ping")
             assert await heartbeats(client, 21) == [29, 39]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_without_an_interval_there_is_no_heartbeat() -> None:
@@ -50,7 +50,7 @@ def test_without_an_interval_there_is_no_heartbeat() -> None:
             client = await site.connect()
             assert await heartbeats(client, 1000) == []
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_socket_that_is_stalled_gathers_no_heartbeats() -> None:
@@ -58,14 +58,14 @@ def test_a_socket_that_is_stalled_gathers_no_heartbeats() -> None:
         async with Site(heartbeat=1.0) as site:
             client = await site.connect()
             await asyncio.sleep(0.5)
-            client.socket.stall()
+            client.transport.hang()
             await client.send("ping")
             await asyncio.sleep(20)
-            client.socket.read_on()
+            client.transport.read_on()
             assert await client.heard() == "pong"
             assert await heartbeats(client, 3) == [21, 22, 23]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_session_that_has_ended_has_no_heartbeats() -> None:
@@ -73,11 +73,11 @@ def test_a_session_that_has_ended_has_no_heartbeats() -> None:
         async with Site(heartbeat=1.0) as site:
             client = await site.connect()
             await client.close()
-            sends = client.socket.sends
+            sends = client.transport.sends
             await asyncio.sleep(10)
-            assert client.socket.sends == sends
+            assert client.transport.sends == sends
 
-    run(main())
+    run_virtual(main())
 
 
 # Idle sessions.
@@ -91,11 +91,11 @@ def test_a_session_of_which_nothing_is_heard_ends_as_idle_without_a_farewell() -
             assert client.ended() is None
             await asyncio.sleep(0.2)
             assert client.ended() == "idle"
-            assert client.socket.closed == ["idle"]
+            assert client.transport.closed == ["idle"]
             assert await client.heard() == ""
             assert site.endpoint.users() == {}
 
-    run(main())
+    run_virtual(main())
 
 
 def test_any_frame_is_a_sign_of_life_and_a_heartbeat_is_none() -> None:
@@ -112,7 +112,7 @@ def test_any_frame_is_a_sign_of_life_and_a_heartbeat_is_none() -> None:
             await asyncio.sleep(0.2)
             assert client.ended() == "idle"
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("policy", ["cancel", "detach"])
@@ -128,7 +128,7 @@ def test_a_session_that_watches_a_run_is_not_idle(policy: str) -> None:
             await asyncio.sleep(10)
             assert client.ended() == "idle"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_without_a_bound_no_session_is_idle() -> None:
@@ -138,7 +138,7 @@ def test_without_a_bound_no_session_is_idle() -> None:
             await asyncio.sleep(1e6)
             assert client.ended() is None
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_session_that_has_ended_is_not_ended_as_idle() -> None:
@@ -148,7 +148,7 @@ def test_a_session_that_has_ended_is_not_ended_as_idle() -> None:
             await client.close()
             await asyncio.sleep(20)
             assert client.ended() == "disconnected"
-            assert client.socket.closed == []
+            assert client.transport.closed == []
             assert now() > 20
 
-    run(main())
+    run_virtual(main())

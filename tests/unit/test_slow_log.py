@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from agent_messaging import Limits, OutboxFullError, Run
-from support import run
+from agent_messaging.testing import run_virtual
 from support.endpoints import frame, now, settle
 from support.logs import FINE, Act, Gate, TroubledLog, appended, site_on, takes, waits_for
 
@@ -37,7 +37,7 @@ def test_every_event_comes_once_and_in_order(act: Act, is_prompt: bool) -> None:
             assert (await second.heard()).endswith("m1 completed")
             assert second.ended() is None
 
-    run(main())
+    run_virtual(main())
 
 
 #: Loops whose tasks start at once have these from Python 3.12 on.
@@ -50,7 +50,7 @@ def test_a_loop_that_starts_tasks_at_once_changes_nothing(act: Act, is_prompt: b
     async def main() -> None:
         asyncio.get_running_loop().set_task_factory(cast("Any", EAGER))
         async with site_on(TroubledLog(act, is_prompt=is_prompt)) as site:
-            client, other = await site.connect(), await site.connect(yields=1)
+            client, other = await site.connect(), await site.connect(turns=1)
             await client.chat("say 3", "m1", "t1")
             await client.chat("work 9", "m2", "t1")
             await other.chat("tidy 1", "m3", "t1")
@@ -63,7 +63,7 @@ def test_a_loop_that_starts_tasks_at_once_changes_nothing(act: Act, is_prompt: b
             assert (await client.heard()) == "stopped m3"
             assert (await other.heard()).endswith("m3 started, m3 cancelled stopped")
 
-    run(main())
+    run_virtual(main())
 
 
 def test_an_event_is_sent_when_it_is_in_the_log_and_not_before() -> None:
@@ -79,7 +79,7 @@ def test_an_event_is_sent_when_it_is_in_the_log_and_not_before() -> None:
             gate.open()
             assert await client.heard() == "m1 completed"
 
-    run(main())
+    run_virtual(main())
 
 
 # The end of a run waits for its terminal event.
@@ -101,7 +101,7 @@ def test_a_run_ends_when_its_terminal_event_is_in_the_log() -> None:
             assert site.endpoint.users()["u1"]["runs_in_flight"] == 0
             assert [finished.report.undelivered for finished in site.finished] == [0]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_the_next_of_a_queue_begins_when_the_terminal_event_is_in_the_log() -> None:
@@ -118,7 +118,7 @@ def test_the_next_of_a_queue_begins_when_the_terminal_event_is_in_the_log() -> N
             gate.open()
             assert await client.heard() == "m1 completed, m2 started, m2 completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_stopped_comes_behind_the_terminal_event_also_for_one_who_does_not_watch() -> None:
@@ -137,7 +137,7 @@ def test_stopped_comes_behind_the_terminal_event_also_for_one_who_does_not_watch
             assert await client.heard() == "m1 cancelled stopped"
             assert await other.heard() == "stopped m1"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_stop_of_all_of_a_thread_waits_for_every_terminal_event() -> None:
@@ -162,7 +162,7 @@ def test_a_stop_of_all_of_a_thread_waits_for_every_terminal_event() -> None:
             assert sorted(heard[3:]) == [ends.format(number) for number in range(3)]
             assert site.endpoint.stats()["runs_cancelled"] == 3
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_message_right_behind_stopped_begins_at_once() -> None:
@@ -178,7 +178,7 @@ def test_a_message_right_behind_stopped_begins_at_once() -> None:
             await asyncio.sleep(2.0)
             assert await client.heard() == "m2 started, m2 completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_one_that_replaces_begins_when_the_terminal_event_is_in_the_log() -> None:
@@ -195,7 +195,7 @@ def test_one_that_replaces_begins_when_the_terminal_event_is_in_the_log() -> Non
             gate.open()
             assert await client.heard() == "m1 cancelled replaced, m2 started, m2 completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_queued_run_that_ends_while_its_turn_comes_is_not_begun() -> None:
@@ -217,7 +217,7 @@ def test_a_queued_run_that_ends_while_its_turn_comes_is_not_begun() -> None:
                 "m2 cancelled stopped, stopped m2, m3 started, m3 completed"
             )
 
-    run(main())
+    run_virtual(main())
 
 
 # Agents that do not end.
@@ -243,7 +243,7 @@ def test_an_abandoned_run_ends_when_its_terminal_event_is_in_the_log() -> None:
             await asyncio.sleep(60.0)
             assert await client.heard() == ""
 
-    run(main())
+    run_virtual(main())
 
 
 def test_an_agent_that_is_done_while_the_end_of_its_run_is_on_its_way_changes_nothing() -> None:
@@ -262,7 +262,7 @@ def test_an_agent_that_is_done_while_the_end_of_its_run_is_on_its_way_changes_no
             assert await client.heard() == "m1 cancelled stopped, stopped m1"
             assert site.endpoint.stats()["agents_abandoned_alive"] == 0
 
-    run(main())
+    run_virtual(main())
 
 
 def test_an_agent_that_has_ended_in_time_is_not_abandoned_for_a_slow_log() -> None:
@@ -278,7 +278,7 @@ def test_an_agent_that_has_ended_in_time_is_not_abandoned_for_a_slow_log() -> No
             assert await client.heard() == "m1 started, m1 cancelled stopped, stopped m1"
             assert site.endpoint.stats()["agents_abandoned"] == 0
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_run_whose_end_is_on_its_way_is_cancelled_by_nothing() -> None:
@@ -296,7 +296,7 @@ def test_a_run_whose_end_is_on_its_way_is_cancelled_by_nothing() -> None:
             assert await client.heard() == "m1 started, m1 completed, stopped m1"
             assert site.endpoint.stats()["agents_abandoned"] == 0
 
-    run(main())
+    run_virtual(main())
 
 
 # Room.
@@ -328,7 +328,7 @@ def test_an_agent_waits_for_a_log_that_it_is_too_fast_for() -> None:
         batches = appended(log, finished.context.run_id)
         assert max(map(len, batches)) <= 4
 
-    run(main())
+    run_virtual(main())
 
 
 def test_events_that_nobody_awaits_are_refused_when_too_many_wait_for_the_log() -> None:
@@ -356,7 +356,7 @@ def test_events_that_nobody_awaits_are_refused_when_too_many_wait_for_the_log() 
         assert heard.count("chunk") == 4
         assert heard.endswith("m1 failed agent_error")
 
-    run(main())
+    run_virtual(main())
 
 
 # Reading.
@@ -380,7 +380,7 @@ def test_a_reader_that_waits_for_the_log_misses_nothing(act: Act) -> None:
             assert (await late.heard()).count("chunk") == 200 + 1 - 7
             assert site.endpoint.stats()["slow_consumers"] == 0
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_log_that_is_read_slowly_makes_nobody_a_slow_consumer() -> None:
@@ -398,7 +398,7 @@ def test_a_log_that_is_read_slowly_makes_nobody_a_slow_consumer() -> None:
             assert "pong now" in heard
             assert client.ended() is None
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_session_that_ends_while_it_reads_is_sent_nothing_more() -> None:
@@ -413,7 +413,7 @@ def test_a_session_that_ends_while_it_reads_is_sent_nothing_more() -> None:
             assert await client.heard() == ""
             assert site.endpoint.users() == {}
 
-    run(main())
+    run_virtual(main())
 
 
 # The end of the process.
@@ -429,7 +429,7 @@ def test_draining_waits_for_what_is_on_its_way_into_the_log() -> None:
             await site.endpoint.drain()
             assert (await client.heard()).split(", ")[-1] == "m2 completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_draining_cancels_at_last_what_a_slow_log_still_has_to_be_told() -> None:
@@ -447,7 +447,7 @@ def test_draining_cancels_at_last_what_a_slow_log_still_has_to_be_told() -> None
             ends = [words for words in heard if "cancelled" in words]
             assert sorted(ends) == [f"m{number} cancelled shutdown" for number in range(3)]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_leaving_without_draining_first_leaves_nothing_behind() -> None:
@@ -459,7 +459,7 @@ def test_leaving_without_draining_first_leaves_nothing_behind() -> None:
         assert [finished.reason for finished in site.finished] == ["shutdown", "shutdown"]
         assert client.ended() == "shutdown"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_user_is_forgotten_when_the_ends_of_the_runs_are_in_the_log() -> None:
@@ -475,7 +475,7 @@ def test_a_user_is_forgotten_when_the_ends_of_the_runs_are_in_the_log() -> None:
             [finished] = site.finished
             assert await log.inner.find_run("u1", finished.context.run_id) is None
 
-    run(main())
+    run_virtual(main())
 
 
 def test_behind_stopped_the_thread_is_free_also_if_the_log_had_not_answered_the_claim() -> None:
@@ -497,7 +497,7 @@ def test_behind_stopped_the_thread_is_free_also_if_the_log_had_not_answered_the_
             await other.chat("answer", "m2", "t1")
             assert await other.heard() == "m2 started, m2 completed"
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("resumes", [False, True])
@@ -524,4 +524,4 @@ def test_whoever_has_read_the_end_of_a_run_finds_its_thread_free(act: str, resum
             await client.chat("answer", "m2", "t1")
             assert await client.heard() == "m2 started, m2 completed"
 
-    run(main())
+    run_virtual(main())

@@ -14,8 +14,14 @@ from agent_messaging.eventlog._sqlite_schema import upgrade
 from agent_messaging.eventlog._sqlite_store import Store
 from agent_messaging.eventlog._sqlite_thread import LogThread
 from agent_messaging.eventlog.sqlite import SqliteEventLog, SqliteLogError
-from conformance.notices import Notices
-from conformance.trial import LogOnTrial, Trial, Wakes, event, story
+from agent_messaging.testing.conformance import LogOnTrial
+from agent_messaging.testing.conformance._event_logs.trial import (
+    Notices,
+    Trial,
+    Wakes,
+    event,
+    story,
+)
 from support.event_logs import HandClock
 from support.sqlite_logs import GateClock, opened
 

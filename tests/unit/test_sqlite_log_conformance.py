@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from agent_messaging.eventlog.sqlite import SqliteEventLog
-from conformance import CASES, LogOnTrial
+from agent_messaging.testing.conformance import EVENT_LOG_CASES, LogOnTrial
 from support.event_logs import HandClock
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", EVENT_LOG_CASES)
 def test_the_log_in_a_file_passes(name: str, tmp_path: Path) -> None:
     async def make_log(*, held_events: int | None = None) -> LogOnTrial:
         clock = HandClock()
@@ -21,4 +21,4 @@ def test_the_log_in_a_file_passes(name: str, tmp_path: Path) -> None:
         )
         return LogOnTrial(log, clock.advance)
 
-    asyncio.run(CASES[name](make_log))
+    asyncio.run(EVENT_LOG_CASES[name](make_log))

@@ -13,8 +13,9 @@ import pytest
 
 from agent_messaging import ConfigurationError, EventLogError, Lease
 from agent_messaging.eventlog.sqlite import SqliteEventLog
-from conformance.notices import Notices
-from conformance.trial import PATIENCE, LogOnTrial, Trial, Wakes, event
+from agent_messaging.testing.conformance import LogOnTrial
+from agent_messaging.testing.conformance._event_logs.trial import Notices, Trial, Wakes, event
+from agent_messaging.testing.conformance._expect import PATIENCE
 from support.event_logs import HandClock
 from support.sqlite_logs import GateClock
 

@@ -10,7 +10,7 @@ from agent_messaging import Lease
 from agent_messaging.eventlog._sqlite_file import LogFile
 from agent_messaging.eventlog._sqlite_news import News, Told
 from agent_messaging.eventlog._sqlite_store import Store
-from conformance.trial import event
+from agent_messaging.testing.conformance._event_logs.trial import event
 from support.event_logs import HandClock
 
 KEY = ("ann", "run")

@@ -10,8 +10,14 @@ from pathlib import Path
 
 from agent_messaging import Lease, LoggedEvent
 from agent_messaging.eventlog.sqlite import SqliteEventLog
-from conformance.notices import Notices
-from conformance.trial import LogOnTrial, Trial, Wakes, event, story
+from agent_messaging.testing.conformance import LogOnTrial
+from agent_messaging.testing.conformance._event_logs.trial import (
+    Notices,
+    Trial,
+    Wakes,
+    event,
+    story,
+)
 from support import sqlite_child
 from support.event_logs import HandClock
 

@@ -10,7 +10,7 @@ import pytest
 from agent_messaging.eventlog._sqlite_reader import ListedRun, SqliteLogReader
 from agent_messaging.eventlog._sqlite_schema import APPLICATION_ID, VERSION
 from agent_messaging.eventlog.sqlite import SqliteLogError
-from conformance.trial import event, story
+from agent_messaging.testing.conformance._event_logs.trial import event, story
 from support.event_logs import HandClock
 from support.sqlite_fixtures import make_version_1
 from support.sqlite_logs import opened

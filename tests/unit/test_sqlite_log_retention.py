@@ -13,7 +13,7 @@ from agent_messaging import Lease, LeaseLost, LoggedEvent, RunRecord
 from agent_messaging.eventlog._sqlite_retention import Retained, Retention
 from agent_messaging.eventlog._sqlite_schema import upgrade
 from agent_messaging.eventlog._sqlite_store import Store
-from conformance.trial import story
+from agent_messaging.testing.conformance._event_logs.trial import story
 from support.event_logs import HandClock
 from support.sqlite_logs import opened, until_gone
 

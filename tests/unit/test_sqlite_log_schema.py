@@ -9,7 +9,7 @@ import pytest
 
 from agent_messaging import Lease, LoggedEvent
 from agent_messaging.eventlog._sqlite_schema import STEPS, VERSION, upgrade
-from conformance.trial import story
+from agent_messaging.testing.conformance._event_logs.trial import story
 from support.event_logs import HandClock
 from support.sqlite_fixtures import make_version_0, make_version_1
 from support.sqlite_logs import opened, until_gone

@@ -21,9 +21,16 @@ from agent_messaging.eventlog._sqlite_reader import SqliteLogReader
 from agent_messaging.eventlog._sqlite_schema import APPLICATION_ID, VERSION
 from agent_messaging.eventlog._sqlite_store import Store
 from agent_messaging.eventlog.sqlite import Reason, SqliteEventLog, SqliteLogError
-from conformance.notices import Notices
-from conformance.trial import PATIENCE, Trial, Wakes, event, story
+from agent_messaging.testing.conformance._event_logs.trial import (
+    Notices,
+    Trial,
+    Wakes,
+    event,
+    story,
+)
+from agent_messaging.testing.conformance._expect import PATIENCE
 from support.event_logs import HandClock
+from support.lines import own_records
 from support.sqlite_fixtures import make_version_0
 from support.sqlite_logs import opened
 
@@ -190,8 +197,8 @@ def test_while_another_keeps_the_file_writing_is_refused_and_reading_goes_on(
             assert await trial.events("run") == [event(1), event(2)]
 
     asyncio.run(steps())
-    assert {record.name for record in caplog.records} == {"agent_messaging.eventlog"}
-    first, *_, last = caplog.records
+    assert {record.name for record in own_records(caplog)} == {"agent_messaging.eventlog"}
+    first, *_, last = own_records(caplog)
     assert (first.__dict__["event"], first.__dict__["reason"]) == ("log_trouble", "locked")
     assert str(path) in first.__dict__["explanation"]
     assert (last.__dict__["event"], last.__dict__["path"]) == ("log_recovered", str(path))
@@ -341,7 +348,7 @@ FILL = """
 import asyncio, resource, sys
 from pathlib import Path
 from agent_messaging.eventlog.sqlite import SqliteLogError
-from conformance.trial import event
+from agent_messaging.testing.conformance._event_logs.trial import event
 from support.event_logs import HandClock
 from support.sqlite_fixtures import make_version_0
 from support.sqlite_logs import opened
@@ -611,7 +618,7 @@ def test_a_connection_that_fails_is_not_current(tmp_path: Path) -> None:
 
 def told(error: BaseException, caplog: pytest.LogCaptureFixture) -> str:
     """All that an error and the log records say, with what they have come of."""
-    lines = [line for record in caplog.records for line in map(str, record.__dict__.values())]
+    lines = [line for record in own_records(caplog) for line in map(str, record.__dict__.values())]
     return "".join([*traceback.format_exception(error), caplog.text, *lines])
 
 

@@ -3,13 +3,16 @@
 import asyncio
 import gc
 import json
+import logging
 from typing import Any, Final
 
 import pytest
 
 from agent_messaging import ErrorCode, Limits, MessageRouter, RemoteError, Stream
-from support import Json, run, tasks_left
+from agent_messaging.testing import run_virtual
+from support import Json, tasks_left
 from support.endpoints import Site, frame, now, settle, worker
+from support.lines import lines
 from support.logs import TroubledLog, fails, site_on
 
 CHAT: Final = frame("chat", {"text": "answer"}, message_id="m", thread_id="t")
@@ -59,7 +62,7 @@ def test_it_says_what_there_is_to_say_to_one_frame_and_ends(body: str | bytes, s
             assert (stream.end.reason, stream.end.error) == ("completed", None)
             assert site.endpoint.users() == {}
 
-    run(main())
+    run_virtual(main())
 
 
 def test_its_headers_are_those_of_an_event_stream_that_nobody_keeps() -> None:
@@ -85,7 +88,7 @@ def test_a_resumed_thread_is_streamed_until_its_runs_have_ended() -> None:
             )
             assert now() == pytest.approx(5, abs=0.1)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_stop_is_streamed_until_what_it_stopped_has_ended() -> None:
@@ -97,7 +100,7 @@ def test_a_stop_is_streamed_until_what_it_stopped_has_ended() -> None:
             assert await words(site, stream) == "stopped a"
             assert now() == pytest.approx(3, abs=0.1)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_retry_streams_the_first_run_again() -> None:
@@ -108,7 +111,7 @@ def test_a_retry_streams_the_first_run_again() -> None:
                 assert await words(site, stream) == "m started, m completed"
             assert site.endpoint.stats()["runs_accepted"] == 1
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_silent_run_keeps_its_stream_alive_by_heartbeats() -> None:
@@ -124,7 +127,7 @@ def test_a_silent_run_keeps_its_stream_alive_by_heartbeats() -> None:
                 "agent_completed",
             ]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_handler_of_the_hosts_own_is_streamed_until_it_returns() -> None:
@@ -149,7 +152,7 @@ def test_a_handler_of_the_hosts_own_is_streamed_until_it_returns() -> None:
             assert await words(site, stream) == "left, right"
             assert now() == pytest.approx(2, abs=0.1)
 
-    run(main())
+    run_virtual(main())
 
 
 # What it refuses, before any byte.
@@ -168,13 +171,18 @@ def test_a_handler_of_the_hosts_own_is_streamed_until_it_returns() -> None:
     ],
 )
 def test_a_frame_that_is_refused_is_no_stream(
-    body: str, code: ErrorCode, retry_after: float | None
+    body: str, code: ErrorCode, retry_after: float | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
         async with Site(limits=Limits(messages_per_minute=1)) as site:
             await words(site, await site.endpoint.stream("u1", CHAT.replace('"m"', '"first"')))
-            with pytest.raises(RemoteError) as refused:
+            with (
+                caplog.at_level(logging.INFO, "agent_messaging"),
+                pytest.raises(RemoteError) as refused,
+            ):
                 await site.endpoint.stream("u1", body)
+            [ended] = lines(caplog, "session_ended")
+            assert ended["reason"] == "refused"
             assert refused.value.code is code
             assert refused.value.retry_after == retry_after
             assert site.endpoint.users() == {}
@@ -182,7 +190,7 @@ def test_a_frame_that_is_refused_is_no_stream(
             await settle()
             assert tasks_left() == []
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_stream_is_one_of_the_users_sessions() -> None:
@@ -195,7 +203,7 @@ def test_a_stream_is_one_of_the_users_sessions() -> None:
             await stream.aclose()
             await words(site, await site.endpoint.stream("u1", frame("ping")))
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_call_that_is_cancelled_before_there_is_a_stream_leaves_the_message_to_the_policy() -> (
@@ -215,7 +223,7 @@ def test_a_call_that_is_cancelled_before_there_is_a_stream_leaves_the_message_to
             await asyncio.sleep(5)
             assert "m cancelled disconnected" in await site.history("m")
 
-    run(main())
+    run_virtual(main())
 
 
 # How it ends, if it is not read to its end.
@@ -250,7 +258,7 @@ def test_one_that_is_not_gone_on_with_ends_its_session_at_once(way: str, reads: 
             assert site.endpoint.users() == {}
             assert [each.reason for each in site.finished] == ["disconnected"]
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("reads", [0, 1])
@@ -274,7 +282,7 @@ def test_one_that_is_not_read_for_long_was_a_slow_consumer_and_its_run_has_a_gra
             await asyncio.sleep(10)
             assert site.endpoint.runs("u1") == ()
 
-    run(main())
+    run_virtual(main())
 
 
 def test_one_that_falls_behind_is_told_so_as_the_last_thing() -> None:
@@ -292,7 +300,7 @@ def test_one_that_falls_behind_is_told_so_as_the_last_thing() -> None:
             assert [each["type"] for each in frames] == ["agent_started", "error_message"]
             assert frames[1]["payload"]["code"] == "slow_consumer"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_one_that_is_read_to_its_end_stays_at_its_end() -> None:
@@ -307,7 +315,7 @@ def test_one_that_is_read_to_its_end_stays_at_its_end() -> None:
             assert stream.end is not None
             assert stream.end.reason == "completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_one_whose_frame_says_goodbye_says_nothing() -> None:
@@ -318,7 +326,7 @@ def test_one_whose_frame_says_goodbye_says_nothing() -> None:
             assert stream.end is not None
             assert stream.end.reason == "disconnected"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_draining_an_endpoint_sees_its_streams_to_their_ends() -> None:
@@ -331,7 +339,7 @@ def test_draining_an_endpoint_sees_its_streams_to_their_ends() -> None:
             assert await reading == "m started, m cancelled shutdown"
             assert now() == pytest.approx(3, abs=0.1)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_one_that_is_dropped_when_its_loop_is_gone_is_let_go_in_silence() -> None:
@@ -342,6 +350,6 @@ def test_one_that_is_dropped_when_its_loop_is_gone_is_let_go_in_silence() -> Non
         await site.endpoint.__aenter__()
         streams.append(await site.endpoint.stream("u1", LONG))
 
-    run(main())
+    run_virtual(main())
     streams.clear()
     gc.collect()

@@ -9,8 +9,10 @@ from typing import Any, cast
 import pytest
 
 from agent_messaging._tasks import Tasks
-from support import run, tasks_left
+from agent_messaging.testing import run_virtual
+from support import tasks_left
 from support.endpoints import now
+from support.lines import own_records
 
 
 async def ends(seconds: float = 0.0) -> str:
@@ -32,7 +34,7 @@ def test_a_task_has_a_name_and_is_forgotten_at_its_end() -> None:
         await asyncio.sleep(0)
         assert len(tasks) == 0
 
-    run(main())
+    run_virtual(main())
 
 
 VARIABLE: ContextVar[str] = ContextVar("VARIABLE", default="outside")
@@ -49,7 +51,7 @@ def test_a_task_runs_in_the_context_that_it_is_given() -> None:
         assert await tasks.spawn(looks(), "a", context) == "inside"
         assert await tasks.spawn(looks(), "b") == "outside"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_joining_waits_for_all_and_for_those_that_begin_meanwhile() -> None:
@@ -65,7 +67,7 @@ def test_joining_waits_for_all_and_for_those_that_begin_meanwhile() -> None:
         assert now() == 2.0
         assert tasks_left() == []
 
-    run(main())
+    run_virtual(main())
 
 
 def test_joining_none_is_done_at_once() -> None:
@@ -73,7 +75,7 @@ def test_joining_none_is_done_at_once() -> None:
         await Tasks().join(60.0)
         assert now() == 0.0
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_released_task_is_waited_for_no_more() -> None:
@@ -88,7 +90,7 @@ def test_a_released_task_is_waited_for_no_more() -> None:
         assert now() == 1.0
         await task
 
-    run(main())
+    run_virtual(main())
 
 
 def test_joining_is_bounded_and_says_what_it_left_behind(
@@ -102,8 +104,8 @@ def test_joining_is_bounded_and_says_what_it_left_behind(
         assert len(tasks) == 0
         await task
 
-    run(main())
-    assert [record.getMessage() for record in caplog.records] == [
+    run_virtual(main())
+    assert [record.getMessage() for record in own_records(caplog)] == [
         "task_left_behind task=agent_messaging a"
     ]
 
@@ -118,8 +120,8 @@ def test_what_a_task_raises_is_logged_and_hurts_no_other(
         await tasks.join(60.0)
         assert good.result() == "done"
 
-    run(main())
-    [record] = caplog.records
+    run_virtual(main())
+    [record] = own_records(caplog)
     assert record.levelname == "ERROR"
     assert record.getMessage().startswith("task_failed task=agent_messaging bad error=ValueError")
     assert "interest" not in caplog.text
@@ -135,8 +137,8 @@ def test_a_cancelled_task_is_no_failure(caplog: pytest.LogCaptureFixture) -> Non
         with suppress(asyncio.CancelledError):
             await task
 
-    run(main())
-    assert caplog.records == []
+    run_virtual(main())
+    assert own_records(caplog) == []
 
 
 def test_whoever_wants_to_see_the_end_does_so_in_the_place_of_the_log() -> None:
@@ -152,7 +154,7 @@ def test_whoever_wants_to_see_the_end_does_so_in_the_place_of_the_log() -> None:
         await tasks.join(60.0)
         assert seen == [task]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_task_that_leaves_tells_nobody_of_its_end_but_those_who_wait_for_it() -> None:
@@ -174,7 +176,7 @@ def test_a_task_that_leaves_tells_nobody_of_its_end_but_those_who_wait_for_it() 
         assert await task == "done"
         assert seen == []
 
-    run(main())
+    run_virtual(main())
 
 
 class EndedTask:
@@ -224,8 +226,8 @@ def test_a_task_that_has_ended_when_it_is_made_is_none_to_wait_for(
         assert seen == [task]
         asyncio.get_running_loop().set_task_factory(None)
 
-    run(main())
-    [record] = caplog.records
+    run_virtual(main())
+    [record] = own_records(caplog)
     assert record.getMessage().startswith("task_failed task=at once error=ValueError")
 
 

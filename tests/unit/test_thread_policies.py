@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, TypeAlias
 import pytest
 
 from agent_messaging import Limits, ThreadPolicy
-from support import run
+from agent_messaging.testing import run_virtual
 from support.endpoints import Connection, Site
 
 Situation: TypeAlias = str
@@ -213,7 +213,7 @@ def test_a_message_on_a_watched_thread_does_what_the_policy_says(
             assert await one.heard() == heard.one
             assert await other.heard() == heard.other
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize(("policy", "situation", "heard"), ROWS)
@@ -230,7 +230,7 @@ def test_a_message_on_a_thread_that_nobody_watches_does_what_the_policy_says(
             await asyncio.sleep(30)
             assert await fresh.heard() == heard.fresh
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("policy", TABLE)
@@ -246,7 +246,7 @@ def test_other_threads_and_other_users_are_no_business_of_a_thread(policy: Threa
             assert await stranger.heard() == "theirs started, theirs completed"
             assert await one.heard() == ""
 
-    run(main())
+    run_virtual(main())
 
 
 # The bounds of each policy.
@@ -268,7 +268,7 @@ def test_a_queue_is_worked_off_in_its_order_and_each_hears_its_place_once() -> N
                 "b completed, c started, c completed, d started, d completed"
             )
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_full_queue_refuses_and_takes_again_when_one_has_gone() -> None:
@@ -283,7 +283,7 @@ def test_a_full_queue_refuses_and_takes_again_when_one_has_gone() -> None:
             assert await one.heard() == "b cancelled stopped, stopped b, d queued 2"
             assert site.endpoint.stats()["refusals"] == {"queue_full": 1}
 
-    run(main())
+    run_virtual(main())
 
 
 def test_replacing_a_full_queue_is_no_matter_of_its_bound() -> None:
@@ -300,7 +300,7 @@ def test_replacing_a_full_queue_is_no_matter_of_its_bound() -> None:
             await asyncio.sleep(5)
             assert await one.heard() == "a cancelled replaced, d started, d completed"
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("policy", ["queue", "replace"])
@@ -323,7 +323,7 @@ def test_what_waits_takes_the_place_of_what_ends_and_no_other(policy: ThreadPoli
             assert await one.heard() == "error too_many_runs c"
             assert site.endpoint.users()["u1"]["runs_in_flight"] == 2
 
-    run(main())
+    run_virtual(main())
 
 
 def test_parallel_runs_of_one_thread_count_against_the_users_runs() -> None:
@@ -338,7 +338,7 @@ def test_parallel_runs_of_one_thread_count_against_the_users_runs() -> None:
             await one.chat("answer", "c", "t")
             assert await one.heard() == "c started, c completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_message_that_is_refused_replaces_nothing() -> None:
@@ -352,4 +352,4 @@ def test_a_message_that_is_refused_replaces_nothing() -> None:
             await asyncio.sleep(5)
             assert await one.heard() == "a completed"
 
-    run(main())
+    run_virtual(main())

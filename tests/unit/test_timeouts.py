@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from agent_messaging._timeouts import EarlyTimeout, timeout_after, timeout_at
-from support import run
+from agent_messaging.testing import run_virtual
 
 
 @pytest.mark.parametrize("is_early", [True, False])
@@ -34,7 +34,7 @@ def test_a_timeout_that_expires_raises_timeout_error(is_early: bool, is_cleaning
             task.cancel()
         return await task
 
-    assert run(main()) == 2.0
+    assert run_virtual(main()) == 2.0
 
 
 @pytest.mark.parametrize("is_early", [True, False])
@@ -51,7 +51,7 @@ def test_a_cancellation_from_outside_is_no_timeout(is_early: bool) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("is_early", [True, False])
@@ -63,4 +63,4 @@ def test_what_is_raised_or_done_in_time_is_what_comes_out(is_early: bool) -> Non
             async with EarlyTimeout(None) if is_early else timeout_after(None):
                 raise KeyError
 
-    run(main())
+    run_virtual(main())

@@ -1,6 +1,7 @@
 """Two endpoints over one log, as two workers are: one claim; stop and resume on either."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,8 +10,10 @@ import pytest
 
 from agent_messaging import Limits
 from agent_messaging.eventlog.protocol import Lease
-from support import run, tasks_left
+from agent_messaging.testing import run_virtual
+from support import tasks_left
 from support.endpoints import Connection, Site, frame, now, settle
+from support.lines import lines
 from support.logs import Act, Gate, TroubledLog, fails, hangs, takes, waits_for
 
 
@@ -54,7 +57,36 @@ def test_a_run_may_be_resumed_at_the_other() -> None:
             assert sites[1].endpoint.stats()["runs_accepted"] == 0
             assert not there.session.delivery.watches
 
-    run(main())
+    run_virtual(main())
+
+
+@pytest.mark.parametrize(
+    ("act", "level", "error", "at"),
+    [
+        (fails(), logging.WARNING, "EventLogError", 0.0),
+        (fails(LookupError), logging.ERROR, "LookupError", 0.0),
+        (hangs(), logging.ERROR, "TimeoutError", 3.0),
+    ],
+)
+def test_an_owner_that_cannot_be_told_that_its_run_is_watched_costs_a_line_and_no_event(
+    act: Act, level: int, error: str, at: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        log = TroubledLog(is_prompt=True)
+        async with two(log, log_timeout=3.0) as sites:
+            here, there = await both(sites)
+            await here.chat("work 5", "m1", "t1")
+            log.plan("notify", act)
+            begun = now()
+            await there.resume(thread_id="t1")
+            await asyncio.sleep(at)
+            [line] = lines(caplog, "log_failed")
+            assert (line["levelno"], line["error"]) == (level, error)
+            assert now() - begun == pytest.approx(at, abs=0.01)
+            await asyncio.sleep(10.0)
+            assert told(there, sites[0]) == ["resumed m1 1-1 running", "m1 started", "m1 completed"]
+
+    run_virtual(main())
 
 
 def test_a_retry_at_the_other_is_answered_with_the_runs_events() -> None:
@@ -69,7 +101,7 @@ def test_a_retry_at_the_other_is_answered_with_the_runs_events() -> None:
             assert [site.endpoint.stats()["runs_accepted"] for site in sites] == [1, 0]
             assert [site.endpoint.stats()["retries"] for site in sites] == [0, 1]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_other_content_at_the_other_is_a_conflict() -> None:
@@ -80,7 +112,7 @@ def test_other_content_at_the_other_is_a_conflict() -> None:
             await there.chat("work 6", "m1", "t1")
             assert told(there, sites[0]) == ["error message_id_conflict m1"]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_another_users_run_is_no_run_at_the_other_either() -> None:
@@ -100,7 +132,7 @@ def test_another_users_run_is_no_run_at_the_other_either() -> None:
             await asyncio.sleep(10.0)
             assert await here.heard() == "m1 started, m1 completed"
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize(
@@ -132,7 +164,7 @@ def test_the_same_message_at_both_at_once_is_one_run_and_both_get_its_events(
             assert sum(site.endpoint.stats()["retries"] for site in sites) == 1
             assert all(site.endpoint.stats()["refusals"] == {} for site in sites)
 
-    run(main())
+    run_virtual(main())
 
 
 # Stop.
@@ -150,10 +182,10 @@ def test_a_stop_at_the_other_is_answered_behind_the_terminal_event() -> None:
             begin = now()
             await asyncio.sleep(3.0)
             assert told(there, sites[0])[2:] == ["m1 cancelled stopped", "stopped m1"]
-            assert there.socket.times[-1] == pytest.approx(begin + 3.0, abs=0.01)
+            assert there.transport.times[-1] == pytest.approx(begin + 3.0, abs=0.01)
             assert await here.heard() == "m1 started, m1 cancelled stopped"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_stop_of_a_thread_stops_its_runs_wherever_they_are() -> None:
@@ -176,7 +208,7 @@ def test_a_stop_of_a_thread_stops_its_runs_wherever_they_are() -> None:
                 "m1 started, m2 queued 1, m2 cancelled stopped, m1 cancelled stopped"
             )
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_stop_of_what_has_ended_at_the_other_stops_nothing() -> None:
@@ -188,7 +220,7 @@ def test_a_stop_of_what_has_ended_at_the_other_stops_nothing() -> None:
             await there.stop(thread_id="t1")
             assert await there.heard() == "stopped nothing, stopped nothing"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_stop_for_which_the_log_finds_a_run_that_is_not_of_this_endpoint_any_more() -> None:
@@ -203,7 +235,19 @@ def test_a_stop_for_which_the_log_finds_a_run_that_is_not_of_this_endpoint_any_m
             await client.send("ping")
             assert await client.heard() == "pong"
 
-    run(main())
+    run_virtual(main())
+
+
+def test_a_notice_of_a_run_whose_user_is_not_of_this_endpoint_any_more_changes_nothing() -> None:
+    async def main() -> None:
+        log = TroubledLog(is_prompt=True)
+        async with Site(log=log) as site:
+            await orphan(log, owner=site.endpoint._owner)  # pyright: ignore[reportPrivateUsage]
+            assert await log.notify("u1", "r1", "stop")
+            assert await log.notify("u1", "r1", "watched")
+            assert site.endpoint.users() == {}
+
+    run_virtual(main())
 
 
 async def orphan(log: TroubledLog, owner: str = "gone") -> None:
@@ -233,7 +277,7 @@ def test_a_stop_of_a_run_whose_owner_is_gone_holds_up_nothing_and_ends_with_the_
             await settle()
             assert tasks_left() == []
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("method", ["runs", "notify"])
@@ -256,7 +300,7 @@ def test_a_session_that_ends_while_the_log_is_asked_for_a_stop_waits_for_nothing
             assert tasks_left() == []
             assert site.endpoint.users() == {}
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_stop_of_a_thread_reaches_a_run_behind_any_number_that_have_ended() -> None:
@@ -272,7 +316,7 @@ def test_a_stop_of_a_thread_reaches_a_run_behind_any_number_that_have_ended() ->
             assert await here.heard() == "m0 started, m0 cancelled stopped"
             assert told(there, sites[0])[-1] == "stopped m0"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_stop_at_the_other_begins_none_of_the_queued_messages_that_it_stops() -> None:
@@ -290,7 +334,7 @@ def test_a_stop_at_the_other_begins_none_of_the_queued_messages_that_it_stops() 
             assert told(there, sites[0])[-1] == "stopped m1 m2 m3"
             log.always("notify", takes(0.0))
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_drain_leaves_a_stop_to_its_answer() -> None:
@@ -304,7 +348,7 @@ def test_a_drain_leaves_a_stop_to_its_answer() -> None:
             await asyncio.sleep(5.0)
             assert told(there, sites[0]) == ["stopped m1"]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_leaving_does_not_wait_for_the_owner_of_a_stopped_run_who_may_be_gone() -> None:
@@ -318,7 +362,7 @@ def test_leaving_does_not_wait_for_the_owner_of_a_stopped_run_who_may_be_gone() 
         # Nobody has seen its end, and so nobody says so.
         assert await client.heard() == "error shutting_down"
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("act", [fails(), hangs()])
@@ -335,7 +379,7 @@ def test_where_the_log_cannot_say_whether_a_run_has_ended_the_client_is_told_tha
             assert site.endpoint.stats()["refusals"] == {"log_unavailable": 1}
             assert client.ended() is None
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_stream_that_stops_a_run_elsewhere_ends_when_it_has_ended() -> None:
@@ -351,7 +395,7 @@ def test_a_stream_that_stops_a_run_elsewhere_ends_when_it_has_ended() -> None:
             assert stream.end is not None
             assert stream.end.reason == "completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_stream_that_the_log_fails_meanwhile_ends_too() -> None:
@@ -368,7 +412,7 @@ def test_a_stream_that_the_log_fails_meanwhile_ends_too() -> None:
             assert stream.end is not None
             assert stream.end.reason == "completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_stop_at_the_other_waits_for_an_append_of_the_owner() -> None:
@@ -387,7 +431,7 @@ def test_a_stop_at_the_other_waits_for_an_append_of_the_owner() -> None:
             assert told(there, sites[0]) == ["stopped m1"]
             assert await here.heard() == "m1 cancelled stopped"
 
-    run(main())
+    run_virtual(main())
 
 
 # The ends of users and of endpoints.
@@ -408,7 +452,7 @@ def test_a_user_who_is_forgotten_at_the_other_loses_the_runs_here() -> None:
             await here.chat("answer", "m1", "t1")
             assert (await here.heard()).endswith("completed")
 
-    run(main())
+    run_virtual(main())
 
 
 def test_runs_go_on_here_when_the_other_is_left() -> None:
@@ -426,7 +470,7 @@ def test_runs_go_on_here_when_the_other_is_left() -> None:
             await asyncio.sleep(10.0)
             assert await here.heard() == "m1 started, m1 completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_client_of_the_other_sees_the_end_of_a_run_that_is_shut_down_here() -> None:
@@ -442,7 +486,7 @@ def test_a_client_of_the_other_sees_the_end_of_a_run_that_is_shut_down_here() ->
             await there.heard()
             assert there.frames[-1]["payload"]["reason"] == "shutdown"
 
-    run(main())
+    run_virtual(main())
 
 
 # A run that is gone from the log.
@@ -463,7 +507,7 @@ def test_the_sessions_of_a_run_that_is_gone_under_way_end_and_find_out() -> None
                 await again.resume(thread_id="t1")
                 assert await again.heard() == "resumed nothing"
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("where", [0, 1])
@@ -476,14 +520,14 @@ def test_one_who_has_not_read_the_end_of_a_run_that_is_gone_is_told_what_is_know
             await here.chat("work 5", "m1", "t1")
             await there.resume(thread_id="t1")
             client = (here, there)[where]
-            client.socket.stall()
+            client.transport.hang()
             await client.send("ping")
             await asyncio.sleep(5.0)
             await sites[0].log.forget("u1")
-            client.socket.read_on()
+            client.transport.read_on()
             await settle()
             # Its owner knows how it has ended.
             expected = ("resumed m1 2-1 completed evicted", "error log_unavailable")
             assert told(client, sites[0])[-1] == expected[where]
 
-    run(main())
+    run_virtual(main())

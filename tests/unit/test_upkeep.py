@@ -21,7 +21,7 @@ from agent_messaging import (
     grace,
 )
 from agent_messaging.compat import adapt_service
-from support import run
+from agent_messaging.testing import run_virtual
 from support.endpoints import Connection, Site, now, worker
 from support.logs import TroubledLog, fails, hangs, loses, takes
 
@@ -102,7 +102,7 @@ def test_a_run_whose_owner_is_gone_is_ended_with_its_open_tools() -> None:
             assert site.endpoint.stats()["runs_recovered"] == 1
             assert site.endpoint.stats()["runs_failed"] == 0
 
-    run(main())
+    run_virtual(main())
 
 
 def test_one_that_waited_gets_its_end_alone() -> None:
@@ -114,7 +114,7 @@ def test_one_that_waited_gets_its_end_alone() -> None:
             _, (seq, kind, payload) = await events_of(log.inner, "left")
             assert (seq, kind, payload["duration_ms"]) == (2, "agent_failed", 0)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_one_without_events_is_said_to_have_waited_so_that_its_message_is_answered() -> None:
@@ -127,7 +127,7 @@ def test_one_without_events_is_said_to_have_waited_so_that_its_message_is_answer
             assert queued == (1, "agent_queued", {"message_id": "m of left", "position": 1})
             assert (seq, kind, payload["duration_ms"]) == (2, "agent_failed", 0)
 
-    run(main())
+    run_virtual(main())
 
 
 def test_tools_of_a_service_that_relays_what_it_likes_hold_nothing_up() -> None:
@@ -142,7 +142,7 @@ def test_tools_of_a_service_that_relays_what_it_likes_hold_nothing_up() -> None:
             assert [event.type for event in page.events] == [COMPLETED, MessageType.AGENT_FAILED]
             assert json.loads(page.events[0].payload)["tool_call_id"] == "7"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_long_run_is_read_page_by_page_and_one_without_its_beginning_as_far_as_it_goes() -> None:
@@ -163,7 +163,7 @@ def test_a_long_run_is_read_page_by_page_and_one_without_its_beginning_as_far_as
             seq, kind, _ = (await events_of(log.inner, "trimmed"))[-1]
             assert (seq, kind) == (604, "agent_failed")
 
-    run(main())
+    run_virtual(main())
 
 
 def test_however_many_look_for_them_each_run_is_ended_once() -> None:
@@ -183,7 +183,7 @@ def test_however_many_look_for_them_each_run_is_ended_once() -> None:
             assert sum(counts) == 100
             assert await sites[0].endpoint.recover() == 0
 
-    run(main())
+    run_virtual(main())
 
 
 def test_an_end_whose_answer_was_lost_is_counted_once() -> None:
@@ -196,7 +196,7 @@ def test_an_end_whose_answer_was_lost_is_counted_once() -> None:
             assert len(await events_of(log.inner, "left")) == 2
             assert site.endpoint.stats()["runs_recovered"] == 1
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_run_that_another_takes_meanwhile_is_left_to_it() -> None:
@@ -211,7 +211,7 @@ def test_a_run_that_another_takes_meanwhile_is_left_to_it() -> None:
             recovered = [site.endpoint.stats()["runs_recovered"] for site in (slow, quick)]
             assert sum(recovered) == 1
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_user_who_is_forgotten_meanwhile_leaves_nothing_to_end() -> None:
@@ -226,7 +226,7 @@ def test_a_user_who_is_forgotten_meanwhile_leaves_nothing_to_end() -> None:
             assert await log.inner.find_run("u1", "left") is None
             assert site.endpoint.stats()["runs_recovered"] == 0
 
-    run(main())
+    run_virtual(main())
 
 
 def test_what_is_left_while_the_log_is_down_is_ended_when_it_is_back() -> None:
@@ -241,7 +241,7 @@ def test_what_is_left_while_the_log_is_down_is_ended_when_it_is_back() -> None:
             log.always("take_expired", takes(0.0))
             assert await site.endpoint.recover() == 1
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_run_that_cannot_be_read_or_ended_holds_up_none_behind_it() -> None:
@@ -259,7 +259,7 @@ def test_a_run_that_cannot_be_read_or_ended_holds_up_none_behind_it() -> None:
                 await asyncio.sleep(60.0)  # until it can be taken again
                 assert site.endpoint.stats()["runs_recovered"] == 100
 
-    run(main())
+    run_virtual(main())
 
 
 def test_what_a_log_raises_or_holds_that_nobody_expects_is_trouble_and_ends_no_upkeep() -> None:
@@ -278,7 +278,7 @@ def test_what_a_log_raises_or_holds_that_nobody_expects_is_trouble_and_ends_no_u
             assert [event.type for event in page.events] == [COMPLETED, MessageType.AGENT_FAILED]
             assert site.endpoint.stats()["runs_recovered"] == 1
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_page_that_cannot_be_meant_is_trouble_of_its_run_alone() -> None:
@@ -297,7 +297,7 @@ def test_a_page_that_cannot_be_meant_is_trouble_of_its_run_alone() -> None:
             await asyncio.sleep(60.0)
             assert len(await events_of(log.inner, "later")) == 2
 
-    run(main())
+    run_virtual(main())
 
 
 def test_an_endpoint_that_stood_still_takes_none_of_its_own_runs() -> None:
@@ -314,7 +314,7 @@ def test_an_endpoint_that_stood_still_takes_none_of_its_own_runs() -> None:
             await asyncio.sleep(200.0)
             assert await client.heard() == "m1 started, m1 completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_where_nothing_can_be_ended_no_more_is_taken_over() -> None:
@@ -330,7 +330,7 @@ def test_where_nothing_can_be_ended_no_more_is_taken_over() -> None:
                 await site.endpoint.recover()
             assert log.calls["take_expired"] == 1
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_run_that_was_given_up_in_a_log_that_was_down_gets_its_end_when_it_is_back() -> None:
@@ -357,12 +357,12 @@ def test_a_run_that_was_given_up_in_a_log_that_was_down_gets_its_end_when_it_is_
                 "resumed m1 1-2 failed, m1 started, m1 failed interrupted"
             )
 
-    run(main())
+    run_virtual(main())
 
 
 def test_recovering_needs_an_endpoint_that_was_entered() -> None:
     with pytest.raises(ConfigurationError):
-        run(Endpoint(AgentMessageHandler(worker), log=MemoryEventLog()).recover())
+        run_virtual(Endpoint(AgentMessageHandler(worker), log=MemoryEventLog()).recover())
 
 
 # Leases.
@@ -377,7 +377,7 @@ def test_a_long_run_stays_its_owners() -> None:
             assert await client.heard() == "m1 started, m1 completed"
             assert there.endpoint.stats()["runs_recovered"] == 0
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_renewal_or_two_may_fail() -> None:
@@ -390,7 +390,7 @@ def test_a_renewal_or_two_may_fail() -> None:
             await asyncio.sleep(200.0)
             assert await client.heard() == "m1 started, m1 completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_lease_outlasts_a_log_that_is_away_for_most_of_its_time() -> None:
@@ -406,7 +406,7 @@ def test_a_lease_outlasts_a_log_that_is_away_for_most_of_its_time() -> None:
             await asyncio.sleep(200.0)
             assert await client.heard() == "m1 started, m1 completed"
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("act", ["work 1000", "deaf 5", "tidy 3"])
@@ -431,7 +431,7 @@ def test_an_owner_that_loses_its_lease_ends_the_agent_and_says_nothing_more(act:
             kinds = [kind for _, kind, _ in await events_of(log.inner, run_id)]
             assert kinds == ["agent_started", "agent_failed"]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_service_that_relays_its_end_and_goes_on_keeps_its_run() -> None:
@@ -446,7 +446,7 @@ def test_a_service_that_relays_its_end_and_goes_on_keeps_its_run() -> None:
             kinds = [frame["type"] for frame in client.frames[1:]]
             assert kinds == ["agent_started", "agent_completed"]
 
-    run(main())
+    run_virtual(main())
 
 
 class _GoesOn:
@@ -480,7 +480,7 @@ def test_what_an_agent_emits_after_its_lease_was_lost_goes_nowhere() -> None:
             await asyncio.sleep(200.0)
             assert await client.heard() == "m1 started, m1 failed interrupted"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_run_that_ends_while_its_lease_is_renewed_is_not_taken_for_lost(
@@ -497,7 +497,7 @@ def test_a_run_that_ends_while_its_lease_is_renewed_is_not_taken_for_lost(
             await asyncio.sleep(100.0)
             assert site.endpoint.stats()["runs_completed"] == 8
 
-    run(main())
+    run_virtual(main())
     assert "lease_lost" not in caplog.text
 
 
@@ -516,7 +516,7 @@ def test_the_tasks_of_the_upkeep_end_with_the_endpoint_and_an_own_log_needs_none
         async with Endpoint(AgentMessageHandler(worker)):
             assert names() == set()
 
-    run(main())
+    run_virtual(main())
 
 
 # Who watches where.
@@ -538,7 +538,7 @@ def test_a_run_that_is_watched_at_another_goes_on(on_disconnect: Any, comes: str
             await asyncio.sleep(300.0)
             assert told(other, here)[-1] == "m1 completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_it_goes_on_though_its_owner_cannot_be_told_for_a_while() -> None:
@@ -556,7 +556,7 @@ def test_it_goes_on_though_its_owner_cannot_be_told_for_a_while() -> None:
             await asyncio.sleep(300.0)
             assert told(there, first)[-1] == "m1 completed"
 
-    run(main())
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("on_disconnect", ["cancel", grace(5.0)])
@@ -575,7 +575,7 @@ def test_it_is_cancelled_a_lease_after_the_last_has_left_there(on_disconnect: An
             assert here.endpoint.runs("u1") == ()
             assert [finished.reason for finished in here.finished] == ["disconnected"]
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_client_that_comes_back_elsewhere_within_the_grace_keeps_its_run() -> None:
@@ -590,7 +590,7 @@ def test_a_client_that_comes_back_elsewhere_within_the_grace_keeps_its_run() -> 
             await asyncio.sleep(200.0)
             assert told(other, here)[-1] == "m1 completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_no_number_of_runs_to_be_told_of_keeps_a_lease_from_being_renewed() -> None:
@@ -608,7 +608,7 @@ def test_no_number_of_runs_to_be_told_of_keeps_a_lease_from_being_renewed() -> N
             assert told(third, there)[-1] == "own completed"
             assert here.endpoint.stats()["runs_recovered"] == 0
 
-    run(main())
+    run_virtual(main())
 
 
 def test_a_notice_that_comes_after_the_end_of_its_run_is_nothing() -> None:
@@ -622,7 +622,7 @@ def test_a_notice_that_comes_after_the_end_of_its_run_is_nothing() -> None:
             await asyncio.sleep(20.0)
             assert told(other, here)[-1] == "m1 completed"
 
-    run(main())
+    run_virtual(main())
 
 
 def test_one_that_nobody_can_be_told_of_is_watched_all_the_same() -> None:
@@ -636,4 +636,4 @@ def test_one_that_nobody_can_be_told_of_is_watched_all_the_same() -> None:
             await asyncio.sleep(20.0)
             assert told(other, here)[-1] == "m1 completed"
 
-    run(main())
+    run_virtual(main())

@@ -290,9 +290,7 @@ def _unknown(value: object) -> object:
 def _message_id(text: str) -> str | None:
     """The message id of a frame that was refused, where its JSON can be read at all."""
     try:
-        fields: object = json.loads(
-            text, parse_int=_no_id, parse_float=_no_id, parse_constant=_no_id
-        )
+        fields: object = json.loads(text, parse_int=_no_id)
     except (ValueError, RecursionError):
         return None
     if isinstance(fields, dict):
@@ -302,4 +300,4 @@ def _message_id(text: str) -> str | None:
 
 
 def _no_id(text: str) -> None:
-    """A number, of any length and form, where an id is looked for."""
+    """An integer where an id is looked for: of any length, which Python's own may not be."""

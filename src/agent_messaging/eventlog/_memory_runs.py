@@ -116,19 +116,20 @@ class Run:
         "user",
     )
 
-    def __init__(
-        self, user: User, lease: Lease, thread_id: str, message_id: str, digest: str
-    ) -> None:
+    # Whoever makes a run hands it over to an owner at once, and that fills these in.
+    lease: Lease
+    owner: str
+    lease_seconds: float
+    expires: float
+    # This its end.
+    ended_at: float
+
+    def __init__(self, user: User, thread_id: str, message_id: str, digest: str) -> None:
         self.user = user
-        self.lease = lease
         self.thread_id = thread_id
         self.message_id = message_id
         self.digest = digest
-        self.owner = ""
-        self.lease_seconds = 0.0
-        self.expires = 0.0
         self.is_ended = False
-        self.ended_at = 0.0
         self.next_ended: Run | None = None
         self.events: list[LoggedEvent] = []
         self.bytes = 0
@@ -162,10 +163,8 @@ class Run:
 
     def ends_with(self, events: Sequence[LoggedEvent]) -> bool:
         """Whether these were the last that were appended, as far as they are held."""
-        if not self.events or events[-1].seq != self.last_seq:
-            return False
         count = min(len(events), len(self.events))
-        return self.events[-count:] == list(events[-count:])
+        return count > 0 and self.events[-count:] == list(events[-count:])
 
     def outweighs(self, bounds: Bounds) -> bool:
         """Whether it holds more than half of what may be held, and can do with less."""

@@ -10,7 +10,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeAlias, final
 
 from agent_messaging._errors import ConfigurationError, LeaseLost
-from agent_messaging._log import log
+from agent_messaging._log import listener, log
 from agent_messaging.eventlog._sqlite_errors import Reason, SqliteLogError, explained
 from agent_messaging.eventlog._sqlite_file import LogFile
 from agent_messaging.eventlog._sqlite_news import News, Told
@@ -85,6 +85,7 @@ class LogThread:
         "_ended",
         "_file",
         "_is_over",
+        "_listener",
         "_make_store",
         "_news",
         "_poll_seconds",
@@ -116,6 +117,7 @@ class LogThread:
         self._store: Store | None = None
         self._is_over = False
         self._trouble: Reason | None = None
+        self._listener = listener.get()
         self._queue: SimpleQueue[tuple[Sequence[Call], Sequence[Request]] | None] = SimpleQueue()
         # A host that ends without closing the log is not held up: what was acknowledged is kept.
         self._thread = threading.Thread(target=self._run, name="sqlite-event-log", daemon=True)
@@ -140,6 +142,7 @@ class LogThread:
     # In the thread.
 
     def _run(self) -> None:
+        listener.set(self._listener)
         try:
             while not self._is_over:
                 calls = self._take()

@@ -135,7 +135,7 @@ class MemoryEventLog:
             raise ConfigurationError("run ids must be new; this one is another message's")
         if not store.has_room(user):
             raise EventLogError("as many runs are under way as the log may hold claims")
-        run = Run(user, lease, thread_id, message_id, digest)
+        run = Run(user, thread_id, message_id, digest)
         self._hand_over(run, lease, owner, now, lease_seconds)
         store.add(run)
         return run.describe()

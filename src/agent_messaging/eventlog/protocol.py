@@ -149,7 +149,7 @@ class EventLog(Protocol):
 
     What each may raise beside what it says: `EventLogError`, the log cannot do that now. The log
     is usable afterwards, and what was asked for happened wholly or not at all, as when the call
-    is cancelled. After `aclose` every method raises it.
+    is cancelled, which ends as that. After `aclose` every method raises it.
     """
 
     async def claim(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from agent_messaging import (
     EventLogError,
@@ -60,6 +61,13 @@ class StopsBehindALock(_Locked):
         is_known = await self.log.notify(user_id, run_id, notice)
         self.lock.release()
         return is_known
+
+
+class RenewsThoughItIsCancelled(BrokenLog):
+    async def renew(self, leases: Sequence[Lease], lease_seconds: float) -> Sequence[Lease]:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        return await self.log.renew(leases, lease_seconds)
 
 
 class AppendsByHalves(BrokenLog):

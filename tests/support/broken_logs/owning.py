@@ -33,6 +33,12 @@ class LetsTheLoserAppend(BrokenLog):
         await self.log.append(winner if winner.run_id != lease.run_id else lease, events)
 
 
+class SwallowsWhatTheLoserAppends(LetsTheLoserAppend):
+    async def append(self, lease: Lease, events: Sequence[LoggedEvent]) -> None:
+        if self.lost.get(lease, lease).run_id == lease.run_id:
+            await self.log.append(lease, events)
+
+
 class ClaimsTwice(BrokenLog):
     async def make(self, lease: Lease, claim: Claim) -> RunRecord:
         found = await self.log.find_claim(lease.user_id, claim.message_id)
@@ -76,7 +82,9 @@ class AcceptsAWrongToken(BrokenLog):
 
 class SwallowsEventsOfUnknownRuns(BrokenLog):
     async def append(self, lease: Lease, events: Sequence[LoggedEvent]) -> None:
-        if any(run == lease.run_id for _, run in self.leases):
+        is_known = any(run == lease.run_id for _, run in self.leases)
+        # A loser's run is unknown too, but so is its token.
+        if is_known or all(lease.token != known.token for known in self.leases.values()):
             await self.log.append(lease, events)
 
 
@@ -113,6 +121,20 @@ class RefusesARetry(BrokenLog):
         if 1 < len(events) < 4 and events[-1].seq == await self.last_seq(lease):
             raise LeaseLost("appended before")
         await self.log.append(lease, events)
+
+
+class TakesOnlyTheLastBatchForARetry(BrokenLog):
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.batches: dict[str, Sequence[LoggedEvent]] = {}
+
+    async def append(self, lease: Lease, events: Sequence[LoggedEvent]) -> None:
+        is_retry = bool(events) and events[-1].seq == await self.last_seq(lease)
+        if is_retry and events != self.batches.get(lease.run_id, events):
+            raise LeaseLost("not what came last")
+        await self.log.append(lease, events)
+        if events:
+            self.batches[lease.run_id] = events
 
 
 class AppendsUpToWhatItRefuses(BrokenLog):

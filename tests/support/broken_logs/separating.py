@@ -1,9 +1,9 @@
 """Logs that mix up users, or keep what is to be forgotten."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from agent_messaging import EventPage, Lease, LoggedEvent, Notice, RunRecord
-from support.broken_logs.base import BrokenLog, Claim, Settings
+from support.broken_logs.base import BrokenLog, Claim, Settings, Wake
 
 # Isolation.
 
@@ -13,6 +13,18 @@ class FindsRunsByTheirIdAlone(BrokenLog):
         if (user_id, run_id) in self.leases:
             user_id = next(user for user, run in self.leases if run == run_id)
         return await self.log.read(user_id, run_id, after=after, limit=limit)
+
+
+class WakesForAnyUsersRun(BrokenLog):
+    def follow(self, user_id: str, run_id: str, wake: Wake) -> Callable[[], None]:
+        users = (user_id, *self.others(user_id, run_id))
+        unfollows = [self.log.follow(user, run_id, wake) for user in users]
+
+        def leave() -> None:
+            for unfollow in unfollows:
+                unfollow()
+
+        return leave
 
 
 class FindsClaimsByTheirMessageAlone(BrokenLog):

@@ -85,6 +85,32 @@ class SaysNothingOfForgottenRuns(BrokenLog):
         return self.log.follow(user_id, run_id, lambda seq: wake(seq) if seq else None)
 
 
+class WakesInAThreadWhenARunIsForgotten(BrokenLog):
+    def follow(self, user_id: str, run_id: str, wake: Wake) -> Callable[[], None]:
+        loop = asyncio.get_running_loop()
+
+        def woken(seq: int) -> None:
+            if seq:
+                wake(seq)
+            else:
+                loop.run_in_executor(None, wake, seq)
+
+        return self.log.follow(user_id, run_id, woken)
+
+
+class WakesReadersInAThread(BrokenLog):
+    def follow(self, user_id: str, run_id: str, wake: Wake) -> Callable[[], None]:
+        loop = asyncio.get_running_loop()
+
+        def woken(seq: int) -> None:
+            if run_id.startswith("run "):
+                loop.run_in_executor(None, wake, seq)
+            else:
+                wake(seq)
+
+        return self.log.follow(user_id, run_id, woken)
+
+
 class StumblesOverFollowersOfNothing(BrokenLog):
     def follow(self, user_id: str, run_id: str, wake: Wake) -> Callable[[], None]:
         unfollow = self.log.follow(user_id, run_id, wake)
@@ -172,6 +198,21 @@ class StopsWhatHasNotStartedAlone(_Tells):
 class TellsOfStopsAlone(_Tells):
     async def notify(self, user_id: str, run_id: str, notice: Notice) -> bool:
         return await super().notify(user_id, run_id, "stop")
+
+
+class TellsOfWatchersInAThread(BrokenLog):
+    def follow_notices(
+        self, owner: str, tell: Callable[[str, str, Notice], None]
+    ) -> Callable[[], None]:
+        loop = asyncio.get_running_loop()
+
+        def told(user_id: str, run_id: str, notice: Notice) -> None:
+            if notice == "watched":
+                loop.run_in_executor(None, tell, user_id, run_id, notice)
+            else:
+                tell(user_id, run_id, notice)
+
+        return self.log.follow_notices(owner, told)
 
 
 class TellsEveryOwner(_Tells):

@@ -20,7 +20,7 @@ from typing import Any, Final, TypeAlias
 from hypothesis import HealthCheck, Phase, given, settings
 
 from agent_messaging import EventLog
-from conformance import LogOnTrial, MakeLog
+from agent_messaging.testing.conformance import LogOnTrial, MakeLog
 from support.seam.calls import Calls
 from support.seam.followers import Client, Follower, Reader
 from support.seam.programs import Follow, Program, Return, programs

@@ -57,8 +57,8 @@ async def greet(run: Run) -> AsyncGenerator[AgentEvent | AgentCompleted, None]:
     yield AgentCompleted(result=run.message.thread_id)
 
 
-class PingHandler:
-    supported_types = frozenset({MessageType.PING})
+class HoursHandler:
+    supported_types = frozenset({"hours"})
 
     def can_handle(self, message_type: str) -> bool:
         return message_type in self.supported_types
@@ -68,7 +68,7 @@ class PingHandler:
     ) -> bool:
         if websocket is None:
             return False
-        await as_transport(websocket)('{"type":"pong"}')
+        await as_transport(websocket)('{"type":"hours","payload":{"from":9,"to":17}}')
         return True
 
     def get_stats(self) -> dict[str, int]:
@@ -171,10 +171,10 @@ async def sessions(handler: AgentMessageHandler) -> bool:
 async def main() -> bool:
     socket = Socket()
     handler = AgentMessageHandler(agents, on_run_finished=say, run_timeout=5)
-    router = MessageRouter(handler, PingHandler())
+    router = MessageRouter(handler, HoursHandler())
     greeting = {"user_request": "hello", "agent": "greeter"}
     ended_well = [
-        await router.handle_frame("ada", socket, '{"type": "ping"}'),
+        await router.handle_frame("ada", socket, '{"type": "hours"}'),
         await router.handle_frame("ada", socket, '{"type": "chat", "payload": {"text": "17"}}'),
         await router.handle_frame("ada", socket, b'{"type": "chat", "payload": {"text": "99"}}'),
         await router.handle_message(

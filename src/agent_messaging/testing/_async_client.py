@@ -1,0 +1,397 @@
+"""A client's side of a conversation with an endpoint, in a test's own event loop."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol, TypeVar, final
+
+from agent_messaging._endpoint import Endpoint
+from agent_messaging._errors import ErrorCode
+from agent_messaging._messages import MessageType
+from agent_messaging._run import NO_METADATA
+from agent_messaging._session import Session
+from agent_messaging._session_end import SessionEndReason
+from agent_messaging._timeouts import timeout_after
+from agent_messaging.testing._loop import VirtualTimeLoop
+from agent_messaging.testing._received import ReceivedFrame, listed, received
+from agent_messaging.testing._transcript import Ending, Transcript, check_ending
+from agent_messaging.testing._transports import RecordingTransport
+from agent_messaging.testing._troubles import LoggedTrouble, Troubles, UnexpectedError
+
+__all__ = ["ADVICE", "AsyncClient", "Conversation"]
+
+T = TypeVar("T")
+
+#: The line in the log of a handler of the host's own that raised.
+_HANDLER_FAILED: Final = "handler_failed"
+
+#: How a test says of a trouble that it is meant.
+ADVICE: Final = "; expect_log() says that this is meant"
+
+_TERMINAL: Final = frozenset(
+    {MessageType.AGENT_COMPLETED, MessageType.AGENT_FAILED, MessageType.AGENT_CANCELLED}
+)
+
+
+class Conversation(Protocol):
+    """What the clients of one endpoint share."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where they are clients."""
+        ...
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that they wait by default."""
+        ...
+
+    @property
+    def troubles(self) -> Troubles:
+        """What the library logged."""
+        ...
+
+    def new_message_id(self) -> str:
+        """An id that no message has had."""
+        ...
+
+    async def join(self, user_id: str, metadata: Mapping[str, object]) -> "AsyncClient":
+        """One more client."""
+        ...
+
+
+@final
+class AsyncClient:
+    """One client of an endpoint: what it sends, and what it waits for.
+
+    Made by `converse_async`, and by `another`. What the library answers as an error, and what it
+    logs, has to be expected: a wait that comes upon an error that was not raises it, and the end of
+    the conversation whatever is left.
+
+    Attributes:
+        user_id: whose client it is.
+        transport: its connection at this moment: have it hang or fail.
+        session: the endpoint's side of that.
+        expected_runs: the ids of the runs whose ends a test has waited for.
+    """
+
+    session: Session
+
+    def __init__(
+        self, conversation: "Conversation", user_id: str, metadata: Mapping[str, object]
+    ) -> None:
+        self.user_id: Final[str] = user_id
+        self.transport: RecordingTransport = RecordingTransport()
+        self._conversation = conversation
+        self._metadata = metadata
+        self._frames: list[ReceivedFrame] = []
+        #: Of the frames those that no wait has come upon yet, and the errors among them apart.
+        self._unread: list[ReceivedFrame] = []
+        self._errors: list[ReceivedFrame] = []
+        self._runs: dict[str, list[ReceivedFrame]] = {}
+        self.expected_runs: Final[set[str]] = set()
+        self._changed = asyncio.Event()
+
+    @property
+    def frames(self) -> tuple[ReceivedFrame, ...]:
+        """All that it received, on all of its connections."""
+        return tuple(self._frames)
+
+    @property
+    def runs(self) -> tuple[Transcript, ...]:
+        """The runs that it saw something of, in the order in which it did."""
+        return tuple(self._transcript(run_id) for run_id in self._runs)
+
+    # Out.
+
+    async def send(
+        self,
+        text: str,
+        *,
+        type: MessageType = MessageType.CHAT,  # noqa: A002 - the field's name
+        payload: Mapping[str, object] = NO_METADATA,
+        message_id: str | None = None,
+        thread_id: str | None = None,
+    ) -> str:
+        """Send a message for the agent.
+
+        In virtual time it then lets everything happen that can without time passing.
+
+        Args:
+            text: what the user says.
+            type: of the message: one of the three that start a run.
+            payload: more for the agent to read.
+            message_id: the client's name for the message; by default ``message-1`` and so on.
+            thread_id: the conversation; by default the session's own.
+
+        Returns:
+            The ``message_id``.
+        """
+        key = "user_request" if type == MessageType.START_AGENT else "text"
+        message_id = message_id or self._conversation.new_message_id()
+        frame: dict[str, object] = {
+            "type": type,
+            "payload": {**payload, key: text},
+            "message_id": message_id,
+        }
+        await self.send_frame(frame if thread_id is None else {**frame, "thread_id": thread_id})
+        return message_id
+
+    async def send_frame(self, frame: str | bytes | Mapping[str, object]) -> None:
+        """Send any frame: as it is, or an object as its JSON.
+
+        In virtual time it then lets everything happen that can without time passing.
+
+        Raises:
+            AssertionError: the connection is closed.
+        """
+        if self.session.end is not None:
+            raise AssertionError(f"nothing can be sent: {self._closing}")
+        text = frame if isinstance(frame, str | bytes) else json.dumps(dict(frame))
+        with self._conversation.troubles.listen():
+            await self.session.receive(text)
+        await _settle()
+
+    async def stop(self, run_id: str | None = None) -> None:
+        """Ask for the end of a run; by default of all in the session's thread."""
+        named = {"thread_id": self.session.thread_id} if run_id is None else {"run_id": run_id}
+        await self.send_frame({"type": MessageType.STOP_AGENT, "payload": named})
+
+    # In.
+
+    async def expect(self, type: str, *, timeout: float | None = None) -> ReceivedFrame:  # noqa: A002 - the field's name
+        """Wait for the next frame of a type; those before it are passed over.
+
+        Raises:
+            UnexpectedError: an error came that was not expected.
+            AssertionError: none came in time; the message lists what did, and the cause is what
+                an agent raised in the meantime.
+        """
+        is_error = type == MessageType.ERROR_MESSAGE
+        queue = self._errors if is_error else self._unread
+
+        def take() -> ReceivedFrame | None:
+            while queue:
+                frame = queue.pop(0)
+                if frame.type == type:
+                    return frame
+            return None
+
+        return await self._until(take, type, timeout, is_error=is_error)
+
+    async def expect_error(self, code: str, *, timeout: float | None = None) -> ReceivedFrame:
+        """Wait for the next ``error_message``, which has to have this code.
+
+        Where a handler of the host's own raised, its line in the log is expected with it.
+
+        Raises:
+            AssertionError: none came in time, or one with another code.
+        """
+        frame = await self.expect(MessageType.ERROR_MESSAGE, timeout=timeout)
+        if frame.payload.get("code") != code:
+            raise UnexpectedError(f"expected the error {code}, not\n  {frame}")
+        if code == ErrorCode.AGENT_ERROR:
+            self._conversation.troubles.excuse(_HANDLER_FAILED)
+        return frame
+
+    async def expect_run(
+        self,
+        how: Ending | None = "completed",
+        *,
+        message_id: str | None = None,
+        timeout: float | None = None,
+    ) -> Transcript:
+        """Wait for the end of a run; all its frames are then passed over.
+
+        Args:
+            how: it is to end; None for any way.
+            message_id: of the run's message, whose start or place in the queue this client has
+                seen; by default it is the next run that came, and was not expected yet.
+            timeout: seconds to wait at most; by default the conversation's.
+
+        Raises:
+            Exception: what the agent raised, if the run was not expected to fail.
+            UnexpectedError: the run ended otherwise than expected, or an error came that was not.
+            AssertionError: no run ended in time; the message lists what came.
+        """
+
+        def take() -> str | None:
+            for run_id, frames in self._runs.items():
+                is_meant = message_id is None or message_id == frames[0].payload.get("message_id")
+                if is_meant and run_id not in self.expected_runs:
+                    return run_id if frames[-1].type in _TERMINAL else None
+            return None
+
+        what = "end of a run" if message_id is None else f"end of the run of {message_id}"
+        run_id = await self._until(take, what, timeout)
+        self.expected_runs.add(run_id)
+        self._unread = [frame for frame in self._unread if frame.run_id != run_id]
+        transcript = self._transcript(run_id)
+        check_ending(transcript, how)
+        return transcript
+
+    async def expect_log(self, event: str, *, timeout: float | None = None) -> LoggedTrouble:
+        """Wait for a warning or an error that the library logs, by the name of its event.
+
+        Raises:
+            AssertionError: none came in time; the message lists the frames that did.
+        """
+        troubles = self._conversation.troubles
+        return await self._until(lambda: troubles.take(event), f"log line {event}", timeout)
+
+    async def expect_closed(
+        self, reason: SessionEndReason, *, timeout: float | None = None
+    ) -> None:
+        """Wait until the library has closed the connection, for this reason.
+
+        The error that tells the client so is expected with it.
+
+        Raises:
+            AssertionError: it was not closed in time, or for another reason.
+        """
+        closed = self.transport.closed
+        was = await self._until(lambda: closed[0] if closed else None, "close", timeout, True)
+        if was != reason:
+            raise UnexpectedError(f"expected the session to end as {reason}, not as {was}")
+        self._errors = [frame for frame in self._errors if frame.payload.get("code") != reason]
+
+    async def wait(self, seconds: float) -> None:
+        """Let time pass; in virtual time it takes none."""
+        await asyncio.sleep(seconds)
+
+    # Connections.
+
+    async def disconnect(self) -> None:
+        """Be gone, as a browser whose tab is closed. Idempotent."""
+        with self._conversation.troubles.listen():
+            await self.session.close()
+        await _settle()
+
+    async def reconnect(self) -> None:
+        """Come back after `disconnect`, and resume the runs that had not ended."""
+        await self.disconnect()
+        await self.connect()
+        after = {
+            run_id: frames[-1].seq
+            for run_id, frames in self._runs.items()
+            if frames[-1].type not in _TERMINAL
+        }
+        if after:
+            await self.send_frame({"type": MessageType.RESUME, "payload": {"after": after}})
+
+    async def another(
+        self, user_id: str | None = None, *, metadata: Mapping[str, object] = NO_METADATA
+    ) -> "AsyncClient":
+        """One more client of the endpoint: by default another tab of the same user."""
+        return await self._conversation.join(user_id or self.user_id, metadata)
+
+    async def connect(self) -> None:
+        """Open a connection; `converse_async` has opened the first."""
+        transport = self.transport = RecordingTransport()
+
+        async def take(frame: str) -> None:
+            await transport(frame)
+            self._note(received(frame))
+
+        async def close(reason: SessionEndReason) -> None:
+            await transport.close(reason)
+            self._changed.set()
+
+        with self._conversation.troubles.listen():
+            self.session = await self._conversation.endpoint.open(
+                self.user_id, take, close=close, metadata=self._metadata
+            )
+        await _settle()
+
+    def wake(self) -> None:
+        """Have what is waited for looked for again."""
+        self._changed.set()
+
+    def check(self) -> None:
+        """See that nothing is left that was not expected.
+
+        Raises:
+            BaseException: what the agent of a failed run raised.
+            UnexpectedError: a run failed, or an error came.
+        """
+        for run_id in self._runs:
+            transcript = self._transcript(run_id)
+            if run_id not in self.expected_runs and transcript.outcome == "failed":
+                check_ending(transcript, "completed")
+        self._check_errors()
+
+    def _check_errors(self) -> None:
+        for frame in self._errors:
+            logged = self._conversation.troubles.logged
+            failed = (each.error for each in logged if each.event == _HANDLER_FAILED)
+            raise UnexpectedError(
+                f"the library answered {frame}; expect_error() says that this is meant"
+            ) from next(failed, None)
+
+    def _note(self, frame: ReceivedFrame) -> None:
+        self._frames.append(frame)
+        is_error = frame.type == MessageType.ERROR_MESSAGE
+        (self._errors if is_error else self._unread).append(frame)
+        if frame.is_of_run and frame.run_id is not None and frame.seq is not None:
+            run = self._runs.setdefault(frame.run_id, [])
+            if not run or frame.seq > (run[-1].seq or 0):  # it may be sent again
+                run.append(frame)
+        self._changed.set()
+
+    def _transcript(self, run_id: str) -> Transcript:
+        return Transcript(self._runs[run_id], self._conversation.troubles.run_errors.get(run_id))
+
+    async def _until(
+        self,
+        take: Callable[[], T | None],
+        what: str,
+        timeout: float | None,
+        is_error: bool = False,
+    ) -> T:
+        """What is waited for, once it is there.
+
+        Args:
+            take: gives it, or None while it is not there.
+            what: it is, in words.
+            timeout: seconds; by default the conversation's.
+            is_error: whether an error is what is waited for.
+        """
+        seconds = self._conversation.timeout if timeout is None else timeout
+        try:
+            async with timeout_after(seconds):
+                while True:
+                    taken = take()
+                    if taken is not None:
+                        return taken
+                    if not is_error:
+                        self._check_errors()
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            pass
+        self._conversation.troubles.check(ADVICE)
+        closing = f"\n{self._closing}" if self.session.end is not None else ""
+        raise AssertionError(
+            f"no {what} came in {seconds:g} s; {self.user_id} got:\n{listed(self._frames)}{closing}"
+        ) from self._fault
+
+    @property
+    def _closing(self) -> str:
+        reason = None if self.session.end is None else self.session.end.reason
+        return f"the connection of {self.user_id} has ended as {reason}"
+
+    @property
+    def _fault(self) -> BaseException | None:
+        """What the agent of a run raised of which no test expected to fail; None if none did."""
+        errors = self._conversation.troubles.run_errors.items()
+        return next((error for run_id, error in errors if run_id not in self.expected_runs), None)
+
+
+async def _settle() -> None:
+    """In virtual time, which moves when all else waits, let all happen that can before that."""
+    if isinstance(asyncio.get_running_loop(), VirtualTimeLoop):
+        await asyncio.sleep(_MOMENT)
+
+
+#: Seconds, far less than anything waits for, and enough for a clock of floats to show.
+_MOMENT: Final = 1e-6
