@@ -9,7 +9,7 @@ __all__ = ["without_collections"]
 
 @contextmanager
 def without_collections() -> Generator[None]:
-    """Collect no garbage: it may be another test's, and what it does as it goes would be counted."""
+    """Collect no garbage: it may be another test's, whose end would be counted too."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
