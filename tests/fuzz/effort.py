@@ -7,6 +7,7 @@ from types import FrameType
 from typing import Any, Final
 
 import agent_messaging
+from support.garbage import without_collections
 
 _PACKAGE: Final = str(Path(agent_messaging.__file__).parent)
 
@@ -29,7 +30,8 @@ def lines_of(work: Callable[[], object]) -> int:
     before = sys.gettrace()  # of whoever measures coverage
     sys.settrace(trace)
     try:
-        work()
+        with without_collections():
+            work()
     finally:
         sys.settrace(before)
     return count

@@ -21,6 +21,14 @@ from agent_messaging._cli_run import complete
 from support.commands import AGENTS, HELLO, Result, run_command
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C as in a terminal: what a shell runs in its background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     """A current directory of its own, of which nothing stays imported."""

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import sys
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
 
@@ -25,12 +25,11 @@ Held: TypeAlias = Callable[[str], int]
 
 
 @pytest.fixture
-def held() -> Iterator[Held]:
+def held() -> Held:
     """What a test made; what was there before is set aside, and takes no time to look through."""
     gc.collect()
     gc.freeze()
-    yield lambda name: _objects()[name]
-    gc.unfreeze()
+    return lambda name: _objects()[name]
 
 
 def _objects() -> Counter[str]:

@@ -13,6 +13,7 @@ from agent_messaging.eventlog._memory_runs import Run, User
 from agent_messaging.testing import run_virtual
 from agent_messaging.testing.conformance._event_logs.trial import Trial, event, story
 from support.event_logs import HandClock, on_trial
+from support.garbage import without_collections
 
 # Memory.
 
@@ -109,7 +110,8 @@ def calls_of(work: Callable[[], object]) -> int:
     before = sys.getprofile()
     sys.setprofile(profile)
     try:
-        work()
+        with without_collections():
+            work()
     finally:
         sys.setprofile(before)
     return calls
