@@ -28,10 +28,10 @@ def lines_of(work: Callable[[], object]) -> int:
         return trace
 
     before = sys.gettrace()  # of whoever measures coverage
-    sys.settrace(trace)
-    try:
-        with without_collections():
+    with without_collections():
+        sys.settrace(trace)
+        try:
             work()
-    finally:
-        sys.settrace(before)
+        finally:
+            sys.settrace(before)
     return count

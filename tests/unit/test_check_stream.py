@@ -19,6 +19,7 @@ from agent_messaging.testing.strategies import frames, json_values, near_valid_f
 from support import pages
 from support.captures import PAYLOADS, a_run, control, event, greeting, resumed
 from support.frames import Json
+from support.garbage import without_collections
 from support.strategies import any_texts, patient
 
 STARTED, DONE = event("started", 1), event("completed", 2)
@@ -577,13 +578,14 @@ def test_frames_may_be_numbered_as_the_caller_likes() -> None:
 def test_of_an_event_little_more_is_kept_than_eight_bytes() -> None:
     checker = StreamChecker()
     checker.feed(STARTED)
-    tracemalloc.start()
-    try:
-        for seq in range(2, 5000):
-            checker.feed(event("response_chunk", seq, text="x" * 500))
-        kept, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+    with without_collections():
+        tracemalloc.start()
+        try:
+            for seq in range(2, 5000):
+                checker.feed(event("response_chunk", seq, text="x" * 500))
+            kept, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
     assert kept < 5000 * 10
 
 
@@ -598,14 +600,15 @@ def test_of_a_run_that_has_ended_its_tool_calls_are_not_kept() -> None:
             event("tool_completed", 0, tool_call_id=call),
         )
     ]
-    tracemalloc.start()
-    try:
-        checker.feed(STARTED)
-        for seq, frame in enumerate(frames, 2):
-            checker.feed(json.dumps(frame | {"seq": seq}))
-        during, _ = tracemalloc.get_traced_memory()
-        checker.feed(event("completed", 1002))
-        after, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+    with without_collections():
+        tracemalloc.start()
+        try:
+            checker.feed(STARTED)
+            for seq, frame in enumerate(frames, 2):
+                checker.feed(json.dumps(frame | {"seq": seq}))
+            during, _ = tracemalloc.get_traced_memory()
+            checker.feed(event("completed", 1002))
+            after, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
     assert after < 1002 * 10 + 2000 < during

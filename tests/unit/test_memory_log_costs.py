@@ -108,12 +108,12 @@ def calls_of(work: Callable[[], object]) -> int:
         calls += what in {"call", "c_call"}
 
     before = sys.getprofile()
-    sys.setprofile(profile)
-    try:
-        with without_collections():
+    with without_collections():
+        sys.setprofile(profile)
+        try:
             work()
-    finally:
-        sys.setprofile(before)
+        finally:
+            sys.setprofile(before)
     return calls
 
 
