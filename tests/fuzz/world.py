@@ -10,7 +10,6 @@ from agent_messaging import (
     AgentMessageHandler,
     Clock,
     Endpoint,
-    EventLogError,
     Limits,
     MemoryEventLog,
     RemoteError,
@@ -21,6 +20,7 @@ from fuzz.script import Setting, Step
 from fuzz.stage import Stage
 from fuzz.stream import Stream
 from support.endpoint_witness import Witness
+from support.endpoints import forget
 from support.loop import tasks_left
 
 USERS: Final = ("ann", "bob")
@@ -267,12 +267,7 @@ class World:
                 client.socket.fail()
 
     async def _forget(self, user_id: str) -> None:
-        while True:
-            try:
-                await self.endpoint.forget(user_id)
-                break
-            except EventLogError:
-                continue  # calling it again is sound
+        await forget(self.endpoint, user_id)
         self._absent.discard(user_id)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -12,7 +12,6 @@ from agent_messaging import (
     ActiveRunInfo,
     AgentMessageHandler,
     Endpoint,
-    EventLogError,
     Grace,
     Limits,
     LoggedEvent,
@@ -30,6 +29,7 @@ from support.endpoint_agents import Stage
 from support.endpoint_clients import Memory, Pace, Screen, Socket
 from support.endpoint_model import Model, Request, Seat
 from support.endpoint_witness import History, Witness
+from support.endpoints import forget
 from support.frames import Json
 from support.loop import tasks_left
 from support.recount import EPOCH, TERMINAL
@@ -358,12 +358,7 @@ class World:
         self._background.append(asyncio.create_task(self._forget(user_id)))
 
     async def _forget(self, user_id: str) -> None:
-        while True:
-            try:
-                await self.endpoint.forget(user_id)
-                break
-            except EventLogError:
-                continue  # calling it again is sound
+        await forget(self.endpoint, user_id)
         self.absent.discard(user_id)
         self.situations["forgotten"] += 1
 

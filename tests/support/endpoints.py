@@ -3,12 +3,14 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self
 
 from agent_messaging import (
     AgentMessageHandler,
     Endpoint,
+    EventLogError,
     MemoryEventLog,
     MessageHandler,
     Run,
@@ -36,6 +38,13 @@ def frame(kind: str, payload: Mapping[str, object] | None = None, **envelope: ob
     """A frame as a client sends it; what is None is left out of the envelope."""
     fields = {name: value for name, value in envelope.items() if value is not None}
     return json.dumps({"type": kind, "payload": payload or {}, **fields})
+
+
+async def forget(endpoint: Endpoint, user_id: str) -> None:
+    """Forget a user over a log that may be in trouble; calling it again is sound."""
+    while True:
+        with suppress(EventLogError):
+            return await endpoint.forget(user_id)
 
 
 async def worker(run: Run) -> str:

@@ -117,6 +117,7 @@ class LogThread:
         self._store: Store | None = None
         self._is_over = False
         self._trouble: Reason | None = None
+        #: Whoever listens where the log is first asked: a thread has a context of its own.
         self._listener = listener.get()
         self._queue: SimpleQueue[tuple[Sequence[Call], Sequence[Request]] | None] = SimpleQueue()
         # A host that ends without closing the log is not held up: what was acknowledged is kept.

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from typing import Final
 
 from agent_messaging._handler import AgentMessageHandler
 from agent_messaging._messages import Message, MessageType
@@ -18,8 +19,8 @@ from agent_messaging.testing._troubles import Troubles, UnexpectedError
 __all__ = ["REAL_TIMEOUT", "VIRTUAL_TIMEOUT", "run_agent", "run_agent_async"]
 
 #: Seconds that a test waits for anything. In virtual time a day is over at once.
-REAL_TIMEOUT = 5.0
-VIRTUAL_TIMEOUT = 24 * 3600.0
+REAL_TIMEOUT: Final = 5.0
+VIRTUAL_TIMEOUT: Final = 24 * 3600.0
 
 
 def run_agent(

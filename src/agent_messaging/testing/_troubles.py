@@ -43,7 +43,7 @@ class Troubles:
             none of it.
         outcomes: the types of the terminal events of runs that were reported, by run id.
         run_errors: what the agents of runs raised that did not complete, by run id.
-        changed: called after each of them, in whatever thread logged it.
+        changed: called after each that was logged, in whatever thread did.
     """
 
     def __init__(self) -> None:

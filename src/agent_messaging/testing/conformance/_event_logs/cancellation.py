@@ -10,7 +10,6 @@ from agent_messaging import EventLog, Lease
 from agent_messaging.testing.conformance._event_logs.trial import (
     LEASE_SECONDS,
     MakeLog,
-    Notices,
     at_each_step,
     opened,
     story,
@@ -130,8 +129,7 @@ async def runs_whose_taking_is_cancelled_can_be_taken(make_log: MakeLog) -> None
 
 async def a_stop_whose_request_is_cancelled_can_be_requested(make_log: MakeLog) -> None:
     async with opened(make_log) as trial:
-        notices = Notices()
-        unfollow = trial.log.follow_notices("owner", notices.tell)
+        notices = trial.notices()
         await trial.claim("run")
 
         async def call(number: int) -> None:
@@ -143,7 +141,6 @@ async def a_stop_whose_request_is_cancelled_can_be_requested(make_log: MakeLog) 
             await notices.until("ann", "run")
 
         await at_each_step(call, then)
-        unfollow()
 
 
 async def a_user_is_forgotten_wholly_or_not_when_that_is_cancelled(make_log: MakeLog) -> None:

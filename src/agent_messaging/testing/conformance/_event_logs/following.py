@@ -18,39 +18,32 @@ from agent_messaging.testing.conformance._expect import expect
 async def every_append_wakes_who_follows(make_log: MakeLog) -> None:
     async with opened(make_log) as trial:
         lease = await trial.claim("run")
-        wakes = Wakes()
-        unfollow = trial.log.follow("ann", "run", wakes.wake)
+        wakes = trial.wakes()
         await asyncio.sleep(SETTLED)
         for one in story(4):
             await trial.append(lease, [one])
             await wakes.until(one.seq)
-        unfollow()
 
 
 async def a_batch_wakes_who_follows_with_its_last_event(make_log: MakeLog) -> None:
     async with opened(make_log) as trial:
         lease = await trial.claim("run")
-        wakes = Wakes()
-        unfollow = trial.log.follow("ann", "run", wakes.wake)
+        wakes = trial.wakes()
         await asyncio.sleep(SETTLED)
         await trial.append(lease, story(7)[:5])
         await wakes.until(5)
         await trial.append(lease, story(7)[5:])
         await wakes.until(7)
-        unfollow()
 
 
 async def all_who_follow_a_run_are_woken(make_log: MakeLog) -> None:
     async with opened(make_log) as trial:
         lease = await trial.claim("run")
-        every = [Wakes() for _ in range(5)]
-        unfollows = [trial.log.follow("ann", "run", wakes.wake) for wakes in every]
+        every = [trial.wakes() for _ in range(5)]
         await asyncio.sleep(SETTLED)
         await trial.append(lease, [event(1)])
         for wakes in every:
             await wakes.until(1)
-        for unfollow in unfollows:
-            unfollow()
 
 
 async def nobody_is_woken_who_follows_no_more(make_log: MakeLog) -> None:
@@ -101,12 +94,10 @@ async def a_run_that_is_forgotten_wakes_with_zero(make_log: MakeLog) -> None:
     async with opened(make_log) as trial:
         lease = await trial.claim("run")
         await trial.append(lease, [event(1)])
-        wakes = Wakes()
-        unfollow = trial.log.follow("ann", "run", wakes.wake)
+        wakes = trial.wakes()
         await asyncio.sleep(SETTLED)
         await trial.log.forget("ann")
         await wakes.until(0)
-        unfollow()
 
 
 async def a_run_that_is_unknown_may_be_followed(make_log: MakeLog) -> None:

@@ -7,7 +7,6 @@ from agent_messaging.testing.conformance._event_logs.trial import (
     COMPLETED,
     SETTLED,
     MakeLog,
-    Wakes,
     event,
     opened,
     story,
@@ -50,11 +49,7 @@ async def the_same_run_id_under_two_users_wakes_the_followers_of_the_one_alone(
             for user_id in ("ann", "bob")
         ]
         await trial.append(bobs, [event(1, COMPLETED)])
-        of_ann, of_bob = Wakes(), Wakes()
-        unfollows = [
-            trial.log.follow("ann", "run", of_ann.wake),
-            trial.log.follow("bob", "run", of_bob.wake),
-        ]
+        of_ann, of_bob = trial.wakes(), trial.wakes(user_id="bob")
         await asyncio.sleep(SETTLED)
         await trial.append_each(anns, story(3)[:2])
         await of_ann.until(2)
@@ -62,8 +57,6 @@ async def the_same_run_id_under_two_users_wakes_the_followers_of_the_one_alone(
         await asyncio.sleep(SETTLED)
         # A wake-up without cause is no fault, where it tells of Bob's own run.
         expect([seq for seq in of_bob.seqs if seq != 1], [], "Bob's, of Ann's run")
-        for unfollow in unfollows:
-            unfollow()
 
 
 async def the_same_message_id_of_two_users_is_two_claims(make_log: MakeLog) -> None:

@@ -18,8 +18,7 @@ _NOTICES: Final[tuple[Notice, ...]] = get_args(Notice)
 
 async def a_stop_is_told_to_the_owner_of_the_run(make_log: MakeLog) -> None:
     async with opened(make_log) as trial:
-        notices = Notices()
-        unfollow = trial.log.follow_notices("owner", notices.tell)
+        notices = trial.notices()
         lease = await trial.claim("queued")
         await asyncio.sleep(SETTLED)
         expect(await trial.log.notify("ann", "queued", "stop"), True)
@@ -28,37 +27,28 @@ async def a_stop_is_told_to_the_owner_of_the_run(make_log: MakeLog) -> None:
         await trial.append(lease, story(3)[:1])
         expect(await trial.log.notify("ann", "running", "stop"), True)
         await notices.until("ann", "running")
-        unfollow()
 
 
 async def a_notice_is_told_as_it_was_given(make_log: MakeLog) -> None:
     async with opened(make_log) as trial:
-        notices = Notices()
-        unfollow = trial.log.follow_notices("owner", notices.tell)
+        notices = trial.notices()
         await trial.claim("run")
         await asyncio.sleep(SETTLED)
         for notice in _NOTICES:
             expect(await trial.log.notify("ann", "run", notice), True)
             await notices.until("ann", "run", notice)
         expect([notice for _, _, notice in notices.told], list(_NOTICES))
-        unfollow()
 
 
 async def a_stop_is_not_told_to_another_owner(make_log: MakeLog) -> None:
     async with opened(make_log) as trial:
-        notices, others = Notices(), Notices()
-        unfollows = [
-            trial.log.follow_notices("other", others.tell),
-            trial.log.follow_notices("owner", notices.tell),
-        ]
+        notices, others = trial.notices(), trial.notices("other")
         await trial.claim("run")
         await asyncio.sleep(SETTLED)
         expect(await trial.log.notify("ann", "run", "stop"), True)
         await notices.until("ann", "run")
         await asyncio.sleep(SETTLED)
         expect(others.told, [])
-        for unfollow in unfollows:
-            unfollow()
 
 
 async def a_run_with_nobody_to_tell_may_be_stopped(make_log: MakeLog) -> None:
@@ -69,8 +59,7 @@ async def a_run_with_nobody_to_tell_may_be_stopped(make_log: MakeLog) -> None:
 
 async def an_unknown_run_and_another_users_run_look_alike_to_a_stop(make_log: MakeLog) -> None:
     async with opened(make_log) as trial:
-        notices = Notices()
-        unfollow = trial.log.follow_notices("owner", notices.tell)
+        notices = trial.notices()
         await trial.claim("run of ann", "ann")
         await trial.claim("run of bob", "bob")
         expect(await trial.log.notify("bob", "unknown", "stop"), False)
@@ -78,25 +67,22 @@ async def an_unknown_run_and_another_users_run_look_alike_to_a_stop(make_log: Ma
         expect(await trial.log.notify("eve", "run of ann", "stop"), False)
         await asyncio.sleep(SETTLED)
         expect(notices.told, [])
-        unfollow()
 
 
 async def a_run_that_has_ended_is_not_stopped(make_log: MakeLog) -> None:
     async with opened(make_log) as trial:
-        notices = Notices()
-        unfollow = trial.log.follow_notices("owner", notices.tell)
+        notices = trial.notices()
         await trial.finished("run")
         expect(await trial.log.notify("ann", "run", "stop"), False)
         await asyncio.sleep(SETTLED)
         expect(notices.told, [])
-        unfollow()
 
 
 async def nobody_is_told_of_stops_who_follows_them_no_more(make_log: MakeLog) -> None:
     async with opened(make_log) as trial:
-        left, stayed = Notices(), Notices()
+        left = Notices()
         unfollow = trial.log.follow_notices("owner", left.tell)
-        stay = trial.log.follow_notices("owner", stayed.tell)
+        stayed = trial.notices()
         await trial.claim("run")
         await asyncio.sleep(SETTLED)
         unfollow()
@@ -105,16 +91,11 @@ async def nobody_is_told_of_stops_who_follows_them_no_more(make_log: MakeLog) ->
         await stayed.until("ann", "run")
         await asyncio.sleep(SETTLED)
         expect(left.told, [])
-        stay()
 
 
 async def a_stop_is_told_to_who_took_the_run(make_log: MakeLog) -> None:
     async with opened(make_log) as trial:
-        old, new = Notices(), Notices()
-        unfollows = [
-            trial.log.follow_notices("owner", old.tell),
-            trial.log.follow_notices("taker", new.tell),
-        ]
+        old, new = trial.notices(), trial.notices("taker")
         await trial.claim("run", lease_seconds=10)
         await trial.advance(11)
         await trial.taken("taker")
@@ -123,5 +104,3 @@ async def a_stop_is_told_to_who_took_the_run(make_log: MakeLog) -> None:
         await new.until("ann", "run")
         await asyncio.sleep(SETTLED)
         expect(old.told, [])
-        for unfollow in unfollows:
-            unfollow()

@@ -167,6 +167,24 @@ class Trial:
     def __init__(self, on_trial: LogOnTrial) -> None:
         self.log: Final = on_trial.log
         self.advance: Final = on_trial.advance
+        self._unfollows: list[Callable[[], None]] = []
+
+    def notices(self, owner: str = "owner") -> Notices:
+        """What the owner is told from now on, to the end of the case."""
+        notices = Notices()
+        self._unfollows.append(self.log.follow_notices(owner, notices.tell))
+        return notices
+
+    def wakes(self, run_id: str = "run", user_id: str = "ann") -> Wakes:
+        """What who follows the run is woken with from now on, to the end of the case."""
+        wakes = Wakes()
+        self._unfollows.append(self.log.follow(user_id, run_id, wakes.wake))
+        return wakes
+
+    def unfollow(self) -> None:
+        """Follow nothing any more."""
+        for unfollow in self._unfollows:
+            unfollow()
 
     async def claim(
         self,
@@ -286,7 +304,9 @@ async def opened(make_log: MakeLog, *, held_events: int | None = None) -> AsyncG
     on_trial = await make_log(held_events=held_events)
     try:
         async with patience():
-            yield Trial(on_trial)
+            trial = Trial(on_trial)
+            yield trial
+            trial.unfollow()
     finally:
         async with patience():
             await on_trial.log.aclose()
