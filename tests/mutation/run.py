@@ -1,8 +1,8 @@
 """Mutation testing: ``python tests/mutation/run.py [MODULE ...] [--processes N] [--keep]``.
 
 Changes the core in one place at a time, and runs the unit tests that come by there: one of them
-has to fail. Needs the dependency group ``mutation``. Reports the changes that no test noticed and
-that ``explained.toml`` does not explain.
+has to fail. Reports the changes that no test noticed and that ``explained.toml`` does not explain.
+Needs the dependency group ``mutation``, and Python 3.12 or later.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +40,8 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="at once")
     parser.add_argument("--keep", action="store_true", help="keep the copies, and say where")
     options = parser.parse_args()
+    if find_spec("mutmut") is None:
+        parser.error("mutmut is not installed: pip install --group mutation, Python 3.12 or later")
     if unknown := set(options.modules).difference(all_names):
         parser.error(f"no module that is changed: {', '.join(sorted(unknown))}")
     names: list[str] = options.modules or all_names
