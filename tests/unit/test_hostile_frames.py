@@ -188,7 +188,7 @@ NO_IDS: Final[tuple[object, ...]] = (
 
 
 @pytest.mark.parametrize("name", ["type", "thread_id", "run_id", "message_id", "user_id"])
-@pytest.mark.parametrize("value", NO_IDS, ids=repr)
+@pytest.mark.parametrize("value", [pytest.param(value, id=repr(value)) for value in NO_IDS])
 def test_an_envelope_whose_id_is_none_is_invalid(name: str, value: object) -> None:
     fields: dict[str, object] = {"type": "chat", "payload": {"text": "hi"}, name: value}
     assert code(json.dumps(fields)) == "invalid_message"

@@ -281,9 +281,7 @@ HANDLING: list[Refused] = [
 
 def named(cases: list[Refused]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(
-        ("frame", "code", "message_id"),
-        [case[1:] for case in cases],
-        ids=[case[0] for case in cases],
+        ("frame", "code", "message_id"), [pytest.param(*case[1:], id=case[0]) for case in cases]
     )
 
 
