@@ -93,6 +93,8 @@ def test_one_that_falls_behind_by_more_than_the_bound_is_ended_and_told_and_coun
             assert stalled.frames[-1]["payload"]["code"] == "slow_consumer"
             assert stalled.transport.closed == ["slow_consumer"]
             assert not any(each.session.end for each in lively)
+            await lively[0].close()
+            assert site.endpoint.stats()["slow_consumers"] == 1
 
     run_virtual(main())
 

@@ -11,7 +11,7 @@ from agent_messaging import AgentMessageHandler, AgentRegistry, ErrorCode, Limit
 from agent_messaging._users import User
 from agent_messaging.testing import RecordingTransport, run_virtual
 from support.endpoints import Connection, Site, frame, settle, worker
-from support.lines import own_records
+from support.lines import lines, own_records
 
 
 def errors(connection: Connection) -> list[tuple[str, str | None, float | None]]:
@@ -311,7 +311,9 @@ def test_no_more_stops_wait_for_their_runs_than_answers_may_wait() -> None:
 # Sessions.
 
 
-def test_a_session_too_many_is_refused_until_another_has_ended() -> None:
+def test_a_session_too_many_is_refused_until_another_has_ended(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def main() -> None:
         async with Site(limits=Limits(sessions_per_user=2)) as site:
             first, _ = await site.connect(), await site.connect()
@@ -326,7 +328,13 @@ def test_a_session_too_many_is_refused_until_another_has_ended() -> None:
             assert stats["refusals"] == {"too_many_sessions": 2}
             assert (stats["sessions"], stats["sessions_opened"]) == (3, 4)
 
-    run_virtual(main())
+    with caplog.at_level(logging.INFO, "agent_messaging"):
+        run_virtual(main())
+    refusals = lines(caplog, "session_refused")
+    assert [(each["user_id"], each["code"]) for each in refusals] == [
+        ("u1", "too_many_sessions"),
+        ("u1", "too_many_sessions"),
+    ]
 
 
 # Memory.

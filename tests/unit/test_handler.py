@@ -300,10 +300,11 @@ def test_a_result_that_will_not_encode_is_an_agent_error(result: object) -> None
     async def agent(run: Run) -> object:
         return result
 
-    client = Client(AgentMessageHandler(agent))
+    client = Client(AgentMessageHandler(agent, clock=loop_clock()))
     assert client.say(chat()) is False
     assert client.types == ["agent_started", "agent_failed"]
     assert client.payload("agent_failed")["code"] == "agent_error"
+    assert client.payload("agent_failed")["duration_ms"] == 0
 
 
 def test_an_agent_error_whose_text_is_too_large_is_neutral() -> None:

@@ -220,7 +220,7 @@ class AsyncHook:
 
 @pytest.mark.parametrize("hook", [async_hook, AsyncHook(), 5, "print"])
 def test_a_hook_that_cannot_be_called_as_one_is_refused_at_once(hook: object) -> None:
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(ConfigurationError, match="on_run_finished must be a plain function"):
         AgentMessageHandler(golden, on_run_finished=hook)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 

@@ -427,7 +427,7 @@ def test_one_that_swallows_its_cancellation_holds_up_nobody() -> None:
 
 def test_draining_refuses_new_calls_and_waits_for_those_there_are() -> None:
     async def main() -> None:
-        async with site_with(works) as (site, reports):
+        async with site_with(works, cancel_grace=1.0) as (site, reports):
             client = await site.connect()
             await client.send("report", {"name": "may"})
             site.endpoint.start_draining()

@@ -163,8 +163,26 @@ def test_an_ended_run_is_told_with_its_ids_and_its_outcome(
     assert vars(own_records(caplog)[2])["raised_at"].startswith("test_logging.py:")
 
 
-def test_a_refusal_is_told_with_its_code(caplog: pytest.LogCaptureFixture) -> None:
-    client = Client(AgentMessageHandler(agent))
+async def hung_up(client: Client) -> None:
+    task = client.start(chat("hang"))
+    await steps()
+    task.cancel()
+    await asyncio.wait([task])
+
+
+def test_a_cancelled_run_is_told_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
+    client = Client(AgentMessageHandler(agent, run_timeout=9))
+    with caplog.at_level(logging.INFO, "agent_messaging"):
+        run_virtual(hung_up(client))
+    (record,) = own_records(caplog)
+    fields = vars(record)
+    assert (fields["outcome"], fields["reason"]) == ("agent_cancelled", "cancelled")
+
+
+@pytest.mark.parametrize("is_routed", [False, True])
+def test_a_refusal_is_told_with_its_code(is_routed: bool, caplog: pytest.LogCaptureFixture) -> None:
+    handler = AgentMessageHandler(agent)
+    client = Client(MessageRouter(handler) if is_routed else handler)
     with caplog.at_level(logging.INFO, "agent_messaging"):
         client.say(Message(type="ping", message_id="m1"))
     (record,) = own_records(caplog)
@@ -174,6 +192,15 @@ def test_a_refusal_is_told_with_its_code(caplog: pytest.LogCaptureFixture) -> No
         "unsupported_type",
         "m1",
     )
+
+
+def test_a_frame_that_is_refused_is_told_with_its_code(caplog: pytest.LogCaptureFixture) -> None:
+    router = MessageRouter(AgentMessageHandler(agent))
+    with caplog.at_level(logging.INFO, "agent_messaging"):
+        run_virtual(router.handle_frame("user-1", RecordingTransport(), "{"))
+    (record,) = own_records(caplog)
+    fields = vars(record)
+    assert (fields["user_id"], fields["code"]) == ("user-1", "malformed_frame")
 
 
 def test_fields_are_plain_values_and_no_enum_members(caplog: pytest.LogCaptureFixture) -> None:

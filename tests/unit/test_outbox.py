@@ -63,6 +63,8 @@ def test_each_send_begins_and_ends_in_one_task_that_is_no_posters() -> None:
         for begun, ended in zip(tasks[::2], tasks[1::2], strict=True):
             assert begun is ended
             assert begun is not asyncio.current_task()
+            assert begun is not None
+            assert begun.get_name() == "agent_messaging outbox"
         assert len(tasks) == 6
 
     run_virtual(main())

@@ -214,8 +214,10 @@ def test_a_function_is_one_connection() -> None:
 
 def test_a_method_written_in_c_is_one_connection() -> None:
     frames: deque[str] = deque()
+    others: deque[str] = deque()
     assert same(frames.append, frames.append)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     assert not same(frames.append, frames.appendleft)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    assert not same(frames.append, others.append)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
 @dataclass

@@ -158,12 +158,19 @@ class NoTypes(Pings):
         self.supported_types = ()
 
 
+class Untyped(Pings):
+    def __init__(self) -> None:
+        super().__init__()
+        del self.supported_types
+
+
 @pytest.mark.parametrize(
     ("make", "what"),
     [
         (NoHandler, "NoHandler has no method can_handle"),
         (NotAsync, r"NotAsync\.handle_message must be a coroutine function"),
         (NoTypes, r"NoTypes\.supported_types names no message type"),
+        (Untyped, r"Untyped\.supported_types names no message type"),
         (MessageRouter, r"MessageRouter\.supported_types names no message type"),
         (object, "object has no method can_handle"),
         (partial(echo), "partial has no method can_handle"),
@@ -226,7 +233,7 @@ def test_a_handler_whose_can_handle_is_a_coroutine_function_is_refused() -> None
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), "5"])
 def test_the_wait_for_a_reply_is_a_positive_number_of_seconds(seconds: object) -> None:
-    with pytest.raises(ConfigurationError, match="final_send_timeout"):
+    with pytest.raises(ConfigurationError, match=r"^final_send_timeout"):
         MessageRouter(final_send_timeout=seconds)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 

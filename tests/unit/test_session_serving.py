@@ -9,7 +9,7 @@ import pytest
 
 from agent_messaging import ErrorCode, Limits, RemoteError, SessionEnd, SessionEndReason
 from agent_messaging.testing import RecordingTransport, run_virtual
-from support import tasks_left
+from support import decoded, tasks_left
 from support.endpoints import Site, frame, now, settle
 from support.lines import lines
 
@@ -169,11 +169,11 @@ async def the_endpoint_is_left(site: Site, socket: RecordingTransport) -> None:
 
 @pytest.mark.parametrize("end", ENDS)
 def test_a_session_that_the_library_ends_is_served_no_more_though_its_client_is_silent(
-    end: str,
+    end: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     reason, act = ENDS[end]
 
-    async def main() -> None:
+    async def main() -> str:
         async with Site() as site:
             socket = RecordingTransport()
             task = serving(site, Frames(CHAT, waits=True), socket)
@@ -183,8 +183,17 @@ def test_a_session_that_the_library_ends_is_served_no_more_though_its_client_is_
             assert ended.reason == reason
             assert ended.error is (GONE if reason == "transport_failed" else None)
             assert [task for task in tasks_left() if "close" in task.get_name()] == []
+            connection_id: str = decoded(socket.frames)[0]["payload"]["connection_id"]
+            return connection_id
 
-    run_virtual(main())
+    with caplog.at_level(logging.INFO, "agent_messaging"):
+        connection_id = run_virtual(main())
+    [line] = lines(caplog, "session_ended")
+    assert (line["user_id"], line["connection_id"]) == ("u1", connection_id)
+    assert line["reason"] == reason
+    if reason == "transport_failed":
+        assert line["error"] == "ConnectionError"
+        assert line["raised_at"].startswith("_transports.py:")
 
 
 def test_an_idle_client_is_served_no_more() -> None:
