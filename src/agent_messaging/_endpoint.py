@@ -434,7 +434,6 @@ class Endpoint:
         self._is_closed = True
         for session in self._users.sessions():
             session.finish("shutdown")
-        self._users.cancel("shutdown")
         services = self._services
         try:
             await services.tasks.join(

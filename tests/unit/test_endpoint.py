@@ -41,7 +41,7 @@ SECONDS: Final = (
 @pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), "5", [5]])
 def test_seconds_are_positive_numbers(name: str, value: object) -> None:
     settings: dict[str, Any] = {name: value}
-    with pytest.raises(ConfigurationError, match=name):
+    with pytest.raises(ConfigurationError, match=rf"^{name}"):
         Endpoint(AgentMessageHandler(worker), **settings)
 
 
@@ -72,7 +72,8 @@ def test_a_policy_is_one_of_those_that_there_are(name: str, value: object) -> No
 
 @pytest.mark.parametrize("handler", [None, worker, object(), "handler"])
 def test_a_handler_is_a_handler_and_no_agent(handler: Any) -> None:
-    with pytest.raises(ConfigurationError, match="AgentMessageHandler"):
+    kinds = "an AgentMessageHandler or a MessageRouter"
+    with pytest.raises(ConfigurationError, match=f"^a handler is {kinds}, not "):
         Endpoint(handler)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Final
 
 import pytest
@@ -14,6 +15,7 @@ from agent_messaging import (
     MessageRouter,
     RemoteError,
     SessionEnd,
+    SessionEndReason,
     WebSocketLike,
 )
 from agent_messaging.testing import RecordingTransport, run_virtual
@@ -310,8 +312,9 @@ def test_after_it_was_left_nobody_is_let_in() -> None:
             client = await site.connect()
         await client.chat("answer", "late")
         socket = RecordingTransport()
-        with pytest.raises(RemoteError, match="shutting_down"):
+        with pytest.raises(RemoteError, match="shutting_down") as refused:
             await site.endpoint.open("u1", socket)
+        assert refused.value.message == "the server is shutting down"
         with pytest.raises(RemoteError, match="shutting_down"):
             await site.endpoint.stream("u1", frame("ping"))
         assert socket.frames == []
@@ -339,6 +342,28 @@ def test_leaving_while_it_is_cancelled_still_ends_everything() -> None:
         assert await clients[0].heard() == (
             "b cancelled shutdown, a cancelled shutdown, error shutting_down"
         )
+        assert tasks_left() == []
+
+    run_virtual(main())
+
+
+def test_leaving_is_bounded_though_a_host_never_closes_its_socket() -> None:
+    async def main() -> None:
+        closing = asyncio.Event()
+
+        async def close(reason: SessionEndReason) -> None:
+            while not closing.is_set():
+                with suppress(asyncio.CancelledError):
+                    await closing.wait()
+
+        handler = AgentMessageHandler(worker)
+        async with Endpoint(
+            handler, cancel_grace=1.0, log_timeout=2.0, final_send_timeout=4.0
+        ) as endpoint:
+            await endpoint.open("u1", RecordingTransport(), close=close)
+        assert now() == pytest.approx(1.0 + 2.0 + 3 * 4.0, abs=0.1)
+        closing.set()
+        await settle()
         assert tasks_left() == []
 
     run_virtual(main())

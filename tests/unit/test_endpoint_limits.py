@@ -321,6 +321,7 @@ def test_a_session_too_many_is_refused_until_another_has_ended(
                 with pytest.raises(RemoteError) as refused:
                     await site.endpoint.open("u1", RecordingTransport())
                 assert refused.value.code is ErrorCode.TOO_MANY_SESSIONS
+                assert refused.value.message == "at most 2 sessions at once"
             await site.connect("u2")
             await first.close()
             await site.connect()
