@@ -110,7 +110,9 @@ def test_a_message_in_anothers_name_reaches_no_handler() -> None:
     pings = Pings()
     client = Client(MessageRouter(pings))
     assert client.say(Message(type="ping", user_id="another")) is False
-    assert client.payload("error_message")["code"] == "identity_mismatch"
+    error = client.payload("error_message")
+    assert error["code"] == "identity_mismatch"
+    assert error["message"] == "user_id is not the user of this connection; leave it out"
     assert pings.calls == []
 
 
