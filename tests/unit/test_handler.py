@@ -362,7 +362,7 @@ def test_what_an_agent_sets_in_its_context_does_not_reach_the_transport() -> Non
 )
 @pytest.mark.parametrize("name", ["run_timeout", "final_send_timeout"])
 def test_a_bound_in_time_is_a_positive_number_of_seconds(name: str, seconds: object) -> None:
-    with pytest.raises(ConfigurationError, match=name):
+    with pytest.raises(ConfigurationError, match=rf"^{name}"):
         AgentMessageHandler(echo, **{name: seconds})  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 

@@ -175,7 +175,8 @@ def test_calls_overlap_and_close_in_any_order() -> None:
 
 def test_an_id_is_opened_once_in_a_run() -> None:
     lifecycle = running_with_open("a")
-    assert "'a'" in refuse(lifecycle, TOOL_EXECUTING, "a")
+    refusal = "tool_executing needs an id that is new in this run, not 'a'"
+    assert refuse(lifecycle, TOOL_EXECUTING, "a") == refusal
     lifecycle.advance(TOOL_COMPLETED, 0.0, "a")
     assert "'a'" in refuse(lifecycle, TOOL_EXECUTING, "a")
 
@@ -213,8 +214,10 @@ def test_a_new_id_is_none_that_the_agent_has_given_itself() -> None:
 
 @pytest.mark.parametrize("terminal", [COMPLETED, FAILED, CANCELLED])
 def test_a_run_with_open_calls_does_not_end(terminal: MessageType) -> None:
-    lifecycle = running_with_open("a", "b")
-    lifecycle.advance(TOOL_COMPLETED, 0.0, "a")
+    lifecycle = running_with_open("a", "b", "c")
+    assert refuse(lifecycle, terminal) == f"{terminal} must wait for the open tool calls a, b, c"
+    for tool_call_id in ("a", "c"):
+        lifecycle.advance(TOOL_COMPLETED, 0.0, tool_call_id)
     assert refuse(lifecycle, terminal).endswith("the open tool calls b")
     lifecycle.advance(TOOL_COMPLETED, 0.0, "b")
     lifecycle.advance(terminal, 0.0)

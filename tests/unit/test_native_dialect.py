@@ -71,10 +71,10 @@ def test_an_escaped_backslash_before_a_u_is_no_escape() -> None:
 
 
 def test_numbers_within_the_limit_are_exact() -> None:
-    frame = frame_with(f'{{"a":{"9" * 128},"b":-0.5,"c":1e3,"d":0}}')
+    frame = frame_with(f'{{"a":{"9" * 128},"b":-0.5,"c":1e3,"d":0,"e":0.{"5" * 126}}}')
     payload = NativeDialect().decode(frame).payload
-    assert payload == {"a": 10**128 - 1, "b": -0.5, "c": 1000.0, "d": 0}
-    assert [type(value) for value in payload.values()] == [int, float, float, int]
+    assert payload == {"a": 10**128 - 1, "b": -0.5, "c": 1000.0, "d": 0, "e": 5 / 9}
+    assert [type(value) for value in payload.values()] == [int, float, float, int, float]
 
 
 def test_the_frame_and_its_payload_are_two_levels() -> None:
@@ -338,6 +338,7 @@ def test_the_user_of_the_connection_may_stand_in_the_frame() -> None:
         (frame_with('{"text":"\\ud800"}'), SURROGATE),
         (frame_with('{"n":NaN}'), "a number in the frame is not finite"),
         (frame_with(f'{{"n":{"1" * 129}}}'), "a number in the frame is too long"),
+        (frame_with(f'{{"n":0.{"1" * 127}}}'), "a number in the frame is too long"),
         (frame_with(f'{{"a":{"[" * 40 + "]" * 40}}}'), "a frame nests at most 32 deep"),
     ],
 )

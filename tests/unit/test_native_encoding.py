@@ -332,6 +332,10 @@ def test_a_text_is_encoded_as_a_payload_of_one_text(text: str) -> None:
     assert dialect.encode_text(text) == dialect.encode_payload({"text": text})
 
 
+def test_a_text_is_encoded_by_the_hosts_encoder_where_there_is_one() -> None:
+    assert NativeDialect(dumps=json.dumps).encode_text("words") == '{"text": "words"}'
+
+
 @pytest.mark.parametrize("text", [None, 5, b"bytes", ["text"], object()])
 @pytest.mark.parametrize("dumps", [None, json.dumps])
 def test_a_text_that_is_none_is_refused(
