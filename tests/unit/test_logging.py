@@ -57,6 +57,15 @@ def hook(details: RunFinished) -> None:
         raise LookupError(SECRET)
 
 
+async def is_cancelled(client: Client, request: str) -> bool:
+    """Whether the call of a message that is cancelled at work is."""
+    task = client.start(chat(request))
+    await steps()
+    task.cancel()
+    await asyncio.wait([task])
+    return task.cancelled()
+
+
 async def conversation() -> list[object]:
     """One of everything; what each message came to."""
     handler = AgentMessageHandler(agent, run_timeout=9, on_run_finished=hook)
@@ -73,11 +82,7 @@ async def conversation() -> list[object]:
     failing = RecordingTransport(fails_at=1, error=ConnectionError(SECRET))
     outcomes.append(await Client(router, failing).send(chat(SECRET)))
     outcomes.append(await Client(handler, RecordingTransport(hangs_at=1)).send(chat(SECRET)))
-    task = client.start(chat(f"hang {SECRET}"))
-    await steps()
-    task.cancel()
-    await asyncio.wait([task])
-    outcomes.append(task.cancelled())
+    outcomes.append(await is_cancelled(client, f"hang {SECRET}"))
     await handler.aclose()
     return outcomes
 
@@ -163,17 +168,10 @@ def test_an_ended_run_is_told_with_its_ids_and_its_outcome(
     assert vars(own_records(caplog)[2])["raised_at"].startswith("test_logging.py:")
 
 
-async def hung_up(client: Client) -> None:
-    task = client.start(chat("hang"))
-    await steps()
-    task.cancel()
-    await asyncio.wait([task])
-
-
 def test_a_cancelled_run_is_told_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
     client = Client(AgentMessageHandler(agent, run_timeout=9))
     with caplog.at_level(logging.INFO, "agent_messaging"):
-        run_virtual(hung_up(client))
+        run_virtual(is_cancelled(client, "hang"))
     (record,) = own_records(caplog)
     fields = vars(record)
     assert (fields["outcome"], fields["reason"]) == ("agent_cancelled", "cancelled")

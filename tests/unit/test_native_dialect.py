@@ -280,6 +280,7 @@ HANDLING: list[Refused] = [
 
 
 def named(cases: list[Refused]) -> pytest.MarkDecorator:
+    # In a list of their own, ids with backslashes would change each time they are collected.
     return pytest.mark.parametrize(
         ("frame", "code", "message_id"), [pytest.param(*case[1:], id=case[0]) for case in cases]
     )
