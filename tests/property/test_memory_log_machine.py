@@ -133,6 +133,12 @@ class MemoryLogMachine(RuleBasedStateMachine):
             assert done(call) == run.record
             self.follow(run)
 
+    @rule(user_id=users, seconds=lease_seconds)
+    def crowd(self, user_id: str, seconds: float) -> None:
+        """Claim on until nothing more may be."""
+        for message in range(7):
+            self.claim(user_id, "a", message, seconds, "one")
+
     def follow(self, run: NaiveRun) -> None:
         wakes = self.wakes[run] = list(run.wakes)
         self.unfollows[run] = self.log.follow(run.user_id, run.lease.run_id, wakes.append)
