@@ -26,7 +26,7 @@ from support.frames import Json, decoded, runs_of
 
 #: How many conversations are held, and how often each change has to be tried.
 CONVERSATIONS: Final = 150
-TIMES: Final = 12
+TIMES: Final = 5
 #: How many places are tried for each kind of change in one conversation.
 PLACES: Final = 3
 
@@ -451,8 +451,10 @@ def see_reported(name: str, change: Change) -> None:
     found = [(each.position, each.rule) for each in (broken[:1] if change.is_first else broken)]
     expected = [(change.position, rule) for rule in change.rules]
     assert set(expected) & set(found), f"{name}: {expected} was to be reported, and not {broken}"
-    # One fault is no avalanche: a few rules, whatever the length of the stream.
-    assert len(broken) <= 5, f"{name}: {broken}"
+    # One fault is no avalanche: a few rules, and one for each run that it touches, whatever the
+    # length of the stream.
+    runs = {each.run_id for each in broken}
+    assert len(broken) <= 4 + len(runs), f"{name}: {broken}"
 
 
 def test_a_conversation_breaks_no_rule_and_one_that_is_changed_does() -> None:

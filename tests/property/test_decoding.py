@@ -1,7 +1,6 @@
 """Whatever a client sends decodes to a message or is refused with a documented code."""
 
 import json
-from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -62,13 +61,11 @@ def test_a_frame_that_is_nearly_valid_decodes_or_is_refused_with_a_documented_co
     codec: Codec,
 ) -> None:
     dialect = codec.dialect()
-    codes: Counter[str] = Counter()
 
     @settings(patient, max_examples=250)
     @given(near_valid_frames(user_id="user-1"))
     def decode(near_valid: NearValidFrame) -> None:
         error = refusal(dialect, near_valid.frame)
-        codes["decoded" if error is None else error.code] += 1
         if error is not None:
             check_documented(dialect, error)
             assert near_valid.code in (None, error.code)
@@ -79,7 +76,6 @@ def test_a_frame_that_is_nearly_valid_decodes_or_is_refused_with_a_documented_co
             assert near_valid.code not in {"malformed_frame", "frame_too_large"}
 
     decode()
-    assert set(codes) == {*DOCUMENTED, "decoded"}
 
 
 @codecs

@@ -146,6 +146,7 @@ class Owners:
             for holder in self._holders
             if self._may_append(holder)
             and holder.unsure is None
+            and holder.ledger.possible is None
             and holder.last is not None
             and holder.last.last_seq == holder.ledger.last_seq
             and holder.lease == holder.ledger.lease
