@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 from agent_messaging import Message, MessageType, NativeDialect, RemoteError
@@ -76,6 +76,20 @@ def test_a_frame_that_is_nearly_valid_decodes_or_is_refused_with_a_documented_co
             assert near_valid.code not in {"malformed_frame", "frame_too_large"}
 
     decode()
+
+
+@codecs
+@pytest.mark.parametrize("code", [*sorted(DOCUMENTED), None])
+def test_a_frame_that_is_nearly_valid_meets_each_of_them(codec: Codec, code: str | None) -> None:
+    dialect = codec.dialect()
+
+    def meets(near_valid: NearValidFrame) -> bool:
+        error = refusal(dialect, near_valid.frame)
+        return (None if error is None else error.code) == code
+
+    # As many as it takes: whether each is met among a few is luck.
+    searching = settings(patient, max_examples=5000, database=None, phases=[Phase.generate])
+    find(near_valid_frames(user_id="user-1"), meets, settings=searching)
 
 
 @codecs
