@@ -24,12 +24,7 @@ class Run(NamedTuple):
     command: list[str]
     code: int
     printed: str
-
-    @property
-    def failures(self) -> list[str]:
-        """The tests that failed, a line each, or the end of what was printed."""
-        lines = self.printed.splitlines()
-        return [line for line in lines if line.startswith(("FAILED", "ERROR"))] or lines[-20:]
+    errors: str
 
 
 def run(seed: int, arguments: Sequence[str]) -> Run:
@@ -37,7 +32,7 @@ def run(seed: int, arguments: Sequence[str]) -> Run:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header"]
     command += [f"--randomly-seed={seed}", f"--hypothesis-seed={seed}", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return Run(seed, command, done.returncode, done.stdout + done.stderr)
+    return Run(seed, command, done.returncode, done.stdout, done.stderr)
 
 
 def main() -> int:
@@ -63,7 +58,9 @@ def main() -> int:
                 print(f"{number}/{asked.times} seed {result.seed}: {last} ({seconds:.0f} s in all)")
                 if result.code:
                     failed.append(result)
-                    print(*result.failures, f"again: {' '.join(result.command)}", sep="\n")
+                    # All of it: what happens by chance may never happen again.
+                    print(result.printed, result.errors, sep="\n")
+                    print(f"again: {' '.join(result.command)}")
                 sys.stdout.flush()
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -405,6 +405,7 @@ class Hangup(BaseException):
     """No Exception, as some frameworks' own cancellations."""
 
 
+@pytest.mark.usefixtures("collected")
 @pytest.mark.parametrize("error", [asyncio.CancelledError, TimeoutError, StopIteration, Hangup])
 def test_whatever_a_send_raises_is_a_failure(error: type[BaseException]) -> None:
     async def main() -> None:

@@ -1,9 +1,8 @@
 """What counts as a transport, and what counts as the same connection."""
 
 import asyncio
-import gc
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
@@ -307,13 +306,6 @@ def test_an_outbox_that_fails_after_its_last_user_left_is_forgotten(cancelled: b
         assert pool.acquire(transport) is not outbox
 
     run_virtual(main())
-
-
-@pytest.fixture
-def collected() -> Iterator[None]:
-    """A writer that is left behind ends with its test: later it would speak in another's log."""
-    yield
-    gc.collect()
 
 
 @pytest.mark.usefixtures("collected")
