@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -23,6 +23,8 @@ from agent_messaging import (
 )
 from agent_messaging.eventlog.sqlite import SqliteEventLog
 from agent_messaging.testing import (
+    Client,
+    ReceivedFrame,
     UnexpectedError,
     VirtualTimeLoop,
     check_stream,
@@ -243,6 +245,16 @@ def test_the_last_words_to_a_client_that_reads_too_slowly_are_expected_with_its_
         client.expect_closed("slow_consumer")
 
 
+def test_the_last_words_to_a_client_before_a_shutdown_are_expected_with_its_end() -> None:
+    async def main() -> None:
+        endpoint = Endpoint(HANDLER)
+        async with converse_async(endpoint) as client:
+            await endpoint.__aexit__(None, None, None)
+            await client.expect_closed("shutdown")
+
+    run_virtual(main())
+
+
 # What nobody expected.
 
 
@@ -258,6 +270,74 @@ def test_a_wait_that_comes_upon_an_error_raises_it() -> None:
 def test_an_error_that_is_left_is_raised_at_the_end() -> None:
     with pytest.raises(UnexpectedError, match="malformed_frame"), converse(HANDLER) as client:
         client.send_frame("{")
+
+
+#: For a client that hangs: its session ends half a minute later, and it cannot be told why.
+TOO_SLOW = "ended a connection of user-1 with the error slow_consumer; expect_closed"
+
+
+def test_a_connection_that_ended_with_an_error_is_raised_at_the_end() -> None:
+    with pytest.raises(UnexpectedError, match=TOO_SLOW), converse(HANDLER) as client:
+        client.transport.hang()
+        client.send("one")
+        client.wait(60)
+
+
+def test_a_connection_that_ended_with_an_error_is_raised_by_a_wait_at_once() -> None:
+    with pytest.raises(UnexpectedError, match=TOO_SLOW), converse(HANDLER) as client:
+        client.transport.hang()
+        client.send("one")
+        client.expect_run()
+
+
+def test_a_connection_that_ended_with_an_error_is_not_forgotten_with_the_next_one() -> None:
+    with (
+        pytest.raises(UnexpectedError, match=TOO_SLOW),
+        converse(Endpoint(HANDLER, on_disconnect="detach")) as client,
+    ):
+        client.transport.hang()
+        client.send("one")
+        client.wait(60)
+        client.reconnect()
+        client.wait(2 * 3600)
+
+
+def test_of_two_connections_that_ended_with_an_error_each_is_to_be_expected() -> None:
+    with pytest.raises(UnexpectedError, match=TOO_SLOW), converse(HANDLER) as client:
+        for _ in range(2):
+            client.transport.hang()
+            client.send("one")
+            client.wait(60)
+            client.reconnect()
+        client.transport.hang()
+        client.send("one")
+        client.expect_closed("slow_consumer")
+
+
+def by_its_code(client: Client) -> ReceivedFrame:
+    return client.expect_error("slow_consumer")
+
+
+def by_its_type(client: Client) -> ReceivedFrame:
+    return client.expect("error_message")
+
+
+@pytest.mark.parametrize("expect", [by_its_code, by_its_type])
+def test_a_connection_that_ended_with_an_error_is_expected_by_the_error_that_said_so(
+    expect: Callable[[Client], ReceivedFrame],
+) -> None:
+    async def talk(run: Run) -> None:
+        for _ in range(300):
+            await run.chunk("x" * 10_000)
+
+    with converse(
+        Endpoint(AgentMessageHandler(talk), limits=Limits(lag_events=10), on_disconnect="detach")
+    ) as client:
+        client.transport.hang()
+        client.send("go")
+        client.wait(0.1)
+        client.transport.read_on()
+        expect(client)
 
 
 def test_what_the_agent_of_an_expected_run_raised_is_raised() -> None:

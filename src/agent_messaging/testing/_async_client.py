@@ -10,7 +10,7 @@ from agent_messaging._errors import ErrorCode
 from agent_messaging._messages import MessageType
 from agent_messaging._run import NO_METADATA
 from agent_messaging._session import Session
-from agent_messaging._session_end import SessionEndReason
+from agent_messaging._session_end import FAREWELLS, SessionEndReason
 from agent_messaging._timeouts import timeout_after
 from agent_messaging.testing._loop import VirtualTimeLoop
 from agent_messaging.testing._received import ReceivedFrame, listed, received
@@ -64,9 +64,9 @@ class Conversation(Protocol):
 class AsyncClient:
     """One client of an endpoint: what it sends, and what it waits for.
 
-    Made by `converse_async`, and by `another`. What the library answers as an error, and what it
-    logs, has to be expected: a wait that comes upon an error that was not raises it, and the end of
-    the conversation whatever is left.
+    Made by `converse_async`, and by `another`. What the library answers as an error, what it logs,
+    and that it ends a connection with an error, has to be expected: a wait that comes upon an error
+    that was not raises it, and the end of the conversation whatever is left.
 
     Attributes:
         user_id: whose client it is.
@@ -89,6 +89,8 @@ class AsyncClient:
         self._unread: list[ReceivedFrame] = []
         self._errors: list[ReceivedFrame] = []
         self._runs: dict[str, list[ReceivedFrame]] = {}
+        #: Its connections, but those whose ends a test has waited for.
+        self._sessions: list[Session] = []
         self.expected_runs: Final[set[str]] = set()
         self._changed = asyncio.Event()
 
@@ -177,7 +179,12 @@ class AsyncClient:
                     return frame
             return None
 
-        return await self._until(take, type, timeout, is_error=is_error)
+        frame = await self._until(take, type, timeout, is_error=is_error)
+        if is_error:
+            code = frame.payload.get("code")
+            told = (each for each in self._sessions if code and _farewell(each) == code)
+            self._excuse(next(told, None))
+        return frame
 
     async def expect_error(self, code: str, *, timeout: float | None = None) -> ReceivedFrame:
         """Wait for the next ``error_message``, which has to have this code.
@@ -249,11 +256,13 @@ class AsyncClient:
         Raises:
             AssertionError: it was not closed in time, or for another reason.
         """
-        closed = self.transport.closed
+        session, closed = self.session, self.transport.closed
         was = await self._until(lambda: closed[0] if closed else None, "close", timeout, True)
         if was != reason:
             raise UnexpectedError(f"expected the session to end as {reason}, not as {was}")
-        self._errors = [frame for frame in self._errors if frame.payload.get("code") != reason]
+        code = _farewell(session)
+        self._excuse(session)
+        self._errors = [frame for frame in self._errors if frame.payload.get("code") != code]
 
     async def wait(self, seconds: float) -> None:
         """Let time pass; in virtual time it takes none."""
@@ -301,6 +310,7 @@ class AsyncClient:
             self.session = await self._conversation.endpoint.open(
                 self.user_id, take, close=close, metadata=self._metadata
             )
+        self._sessions.append(self.session)
         await _settle()
 
     def wake(self) -> None:
@@ -312,7 +322,7 @@ class AsyncClient:
 
         Raises:
             BaseException: what the agent of a failed run raised.
-            UnexpectedError: a run failed, or an error came.
+            UnexpectedError: a run failed, an error came, or a connection ended for one.
         """
         for run_id in self._runs:
             transcript = self._transcript(run_id)
@@ -327,6 +337,17 @@ class AsyncClient:
             raise UnexpectedError(
                 f"the library answered {frame}; expect_error() says that this is meant"
             ) from next(failed, None)
+        for session in self._sessions:
+            code = _farewell(session)
+            if code is not None:
+                raise UnexpectedError(
+                    f"the library ended a connection of {self.user_id} with the error {code}; "
+                    "expect_closed() says that this is meant"
+                )
+
+    def _excuse(self, session: Session | None) -> None:
+        """Have the end of a connection be expected."""
+        self._sessions = [each for each in self._sessions if each is not session]
 
     def _note(self, frame: ReceivedFrame) -> None:
         self._frames.append(frame)
@@ -385,6 +406,13 @@ class AsyncClient:
         """What the agent of a run raised of which no test expected to fail; None if none did."""
         errors = self._conversation.troubles.run_errors.items()
         return next((error for run_id, error in errors if run_id not in self.expected_runs), None)
+
+
+def _farewell(session: Session) -> ErrorCode | None:
+    """The error with which a session ended, whether or not it could be sent; None without one."""
+    if session.end is None or session.end.reason not in FAREWELLS:
+        return None
+    return FAREWELLS[session.end.reason][0]
 
 
 async def _settle() -> None:
