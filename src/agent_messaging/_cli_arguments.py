@@ -158,7 +158,9 @@ def _add_log(log: argparse.ArgumentParser) -> None:
 def _add_check(check: argparse.ArgumentParser) -> None:
     check.add_argument("file", metavar="FILE", help="the file; - for standard input")
     check.add_argument(
-        "--partial", action="store_true", help="the end is cut off: runs need not have ended"
+        "--partial",
+        action="store_true",
+        help="the end is cut off: runs need not have ended, nor the last line",
     )
     check.add_argument(
         "--max", metavar="N", type=_count, help="show the first N alone, and count the rest"

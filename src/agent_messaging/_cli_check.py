@@ -32,7 +32,7 @@ def check(arguments: Namespace) -> None:
     count = 0
     with _opened(arguments.file) as source, closing(Progress()) as progress:
         output = Writer(sink, _json_line if is_json else text_lines(encoding), progress)
-        frames = progress.counted(_frames(source), "frames")
+        frames = progress.counted(_frames(source, is_partial=arguments.partial), "frames")
         for broken in _broken(checker, frames, is_complete=not arguments.partial):
             count += 1
             if arguments.max is None or count <= arguments.max:
@@ -107,22 +107,37 @@ def _opened(path: str) -> Generator[int | None]:
         raise StopError(EXIT_FILE, f"{path}: {error.strerror}") from error
 
 
-def _frames(source: int | None) -> Iterator[tuple[int, bytes]]:
-    """The frames of a file, each with the number of its line."""
+def _frames(source: int | None, *, is_partial: bool) -> Iterator[tuple[int, bytes]]:
+    """The frames of a file, each with the number of its line.
+
+    Args:
+        source: the file.
+        is_partial: whether its last line may be cut, which is no frame then.
+    """
     lines = () if source is None else _lines(source)
     for number, line in enumerate(lines, 1):
         text = (line.removeprefix(BOM_UTF8) if number == 1 else line).strip()
         if text and not text.startswith(_NO_FRAME):
-            yield number, text.removeprefix(b"data:")
+            frame = text.removeprefix(b"data:")
+            if not (is_partial and not line.endswith(b"\n") and _is_cut(frame)):
+                yield number, frame
+
+
+def _is_cut(frame: bytes) -> bool:
+    try:
+        json.loads(frame)
+    except (ValueError, RecursionError):
+        return True
+    return False
 
 
 def _lines(source: int) -> Iterator[bytes]:
-    """The lines without their ends, as soon as there are some."""
+    """The lines, as soon as there are some; the last one may lack its end."""
     parts: list[bytes] = []
     while chunk := read_bytes(source):
         part, *others = chunk.split(b"\n")
         parts.append(part)
         for other in others:
-            yield b"".join(parts)
+            yield b"".join(parts) + b"\n"
             parts = [other]
     yield b"".join(parts)

@@ -107,6 +107,20 @@ def test_a_capture_that_was_cut_off_may_lack_the_ends_of_runs(tmp_path: Path) ->
     assert result == Result(0, "", summary("2 frames of 1 run: no rule is broken"))
 
 
+def test_a_capture_may_be_cut_off_within_a_line(tmp_path: Path) -> None:
+    whole = lines(RUN[:2])
+    for cut in (b'{"ty', b'{"type":"agent_thinking","payload":{}', b'data: {"text":"\xc3', b"da"):
+        path = written(tmp_path, whole.encode() + cut)
+        result = run_check(path, "--partial")
+        assert result == Result(0, "", summary("2 frames of 1 run: no rule is broken"))
+        assert f"{path}:3: not_json: " in run_check(path).out
+        written(tmp_path, whole.encode() + cut + b"\n")  # that line is whole
+        assert f"{path}:3: not_json: " in run_check(path, "--partial").out
+    path = written(tmp_path, lines(RUN).rstrip("\n"))
+    result = run_check(path, "--partial")
+    assert result.err == summary(f"{len(RUN)} frames of 1 run: no rule is broken")
+
+
 def test_the_first_of_very_many_can_be_shown_alone(tmp_path: Path) -> None:
     path = written(tmp_path, "{\n" * 1200)
     result = run_check(path, "--max", "2")
