@@ -55,7 +55,7 @@ AGENT_MESSAGES: Final = frozenset(
 _START_AGENT: Final = MessageType.START_AGENT
 
 #: Where a message's text stands; the first field that is not blank counts.
-_TEXT_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
+TEXT_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     MessageType.START_AGENT: ("user_request",),
     MessageType.USER_MESSAGE: ("message", "content", "text"),
     MessageType.CHAT: ("message", "content", "text"),
@@ -143,7 +143,7 @@ class Message:
             RemoteError: ``missing_content``, it is absent or blank; ``invalid_message``, it is
                 not a text.
         """
-        names = _TEXT_FIELDS.get(self.type) or _TEXT_FIELDS[MessageType.CHAT]
+        names = TEXT_FIELDS.get(self.type) or TEXT_FIELDS[MessageType.CHAT]
         for name in names:
             text = self.payload.get(name)
             if isinstance(text, str):

@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from agent_messaging import AgentError, AgentMessageHandler, AgentRegistry, MessageType, Run
+from agent_messaging import (
+    AgentError,
+    AgentMessageHandler,
+    AgentRegistry,
+    Message,
+    MessageType,
+    Run,
+)
 from agent_messaging.compat import adapt_service
 from agent_messaging.testing import (
     RecordingTransport,
@@ -146,6 +153,50 @@ def test_any_end_will_do_where_any_is_expected() -> None:
 def test_a_message_that_is_refused_is_an_error() -> None:
     with pytest.raises(UnexpectedError, match="missing_content"):
         run_agent(count, "   ")
+
+
+def test_a_message_that_is_refused_is_an_error_though_nothing_arrives() -> None:
+    with pytest.raises(UnexpectedError, match="refused"):
+        run_agent(count, "  ", expect=None, transport=RecordingTransport(fails_at=1))
+
+
+def test_a_payload_may_not_say_another_text() -> None:
+    with pytest.raises(ValueError, match="payload has 'content'"):
+        run_agent(count, "one", payload={"content": "two"})
+
+
+async def delegate(run: Run) -> None:
+    """Has a handler of its own work on what fails, and fails otherwise if it is told to."""
+    message = Message(type="chat", payload={"text": "go"})
+    await AgentMessageHandler(fail).handle_message("inner", RecordingTransport(), message)
+    if run.request == "fail":
+        raise KeyError("the outer one")
+
+
+def test_the_failed_run_of_a_handler_within_the_agent_is_raised() -> None:
+    with pytest.raises(UnexpectedError, match="no client saw that; converse") as raised:
+        run_agent(delegate, "go")
+    assert isinstance(raised.value.__cause__, ValueError)
+
+
+def test_what_the_agent_itself_raises_is_raised_before_that() -> None:
+    with pytest.raises(KeyError, match="the outer one"):
+        run_agent(delegate, "fail")
+
+
+def test_a_cancellation_that_an_agent_makes_itself_does_not_cancel_its_test() -> None:
+    async def work_for_somebody_else(run: Run) -> None:
+        task = asyncio.create_task(asyncio.sleep(3600))
+        await run.thinking("waiting")
+        task.cancel()
+        await task
+
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(run_agent_async(work_for_somebody_else, "one"))
+
+    with pytest.RaisesGroup(pytest.RaisesExc(UnexpectedError, match="ended as completed")):
+        run_virtual(main())
 
 
 def test_what_the_library_logs_as_an_error_is_one() -> None:

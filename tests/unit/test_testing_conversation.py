@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextvars import ContextVar
 
 import pytest
 
@@ -17,20 +17,16 @@ from agent_messaging import (
     MessageType,
     RemoteError,
     Run,
-    RunFinished,
     WebSocketLike,
     as_transport,
 )
 from agent_messaging.eventlog.sqlite import SqliteEventLog
 from agent_messaging.testing import (
-    Client,
-    ReceivedFrame,
     UnexpectedError,
     VirtualTimeLoop,
     check_stream,
     converse,
     converse_async,
-    run_agent,
     run_virtual,
 )
 
@@ -93,6 +89,61 @@ def test_the_same_message_again_is_no_second_run() -> None:
             client.send("hello", message_id="m")
         client.expect_run(message_id="m")
         assert len(client.runs) == 1
+
+
+def test_the_run_of_a_message_that_is_sent_again_is_that_of_the_first_time() -> None:
+    with converse(HANDLER) as client:
+        client.send("hello", message_id="m")
+        run = client.expect_run(message_id="m")
+        client.send("hello", message_id="m")
+        assert client.expect_run(message_id="m").frames == run.frames
+
+
+def test_a_text_is_said_in_one_place() -> None:
+    with converse(HANDLER) as client:
+        for payload in ({"message": "other"}, {"content": None}, {"text": "other"}):
+            with pytest.raises(ValueError, match=f"payload has '{next(iter(payload))}'"):
+                client.send("hello", payload=payload)
+        start = MessageType.START_AGENT
+        with pytest.raises(ValueError, match="payload has 'user_request'"):
+            client.send("hello", type=start, payload={"user_request": "other"})
+        client.send("hello", type=start, payload={"text": "beside it"})
+        assert client.expect_run().result == [
+            "user-1",
+            "hello",
+            {"text": "beside it", "user_request": "hello"},
+            {},
+        ]
+
+
+def test_an_agent_reads_the_context_variables_of_the_test() -> None:
+    variable = ContextVar[str]("variable")
+
+    async def read(run: Run) -> str:
+        return variable.get()
+
+    with converse(AgentMessageHandler(read)) as client:
+        for value in ("one", "two"):
+            variable.set(value)
+            client.send("go")
+            assert client.expect_run().result == value
+
+
+def test_before_a_message_is_sent_there_is_nothing_to_stop() -> None:
+    with (
+        converse(HANDLER) as client,
+        pytest.raises(AssertionError, match="no thread to stop before a message is sent"),
+    ):
+        client.stop()
+
+
+def test_after_the_conversation_a_client_can_do_nothing() -> None:
+    with converse(HANDLER) as client:
+        client.send("one")
+        client.expect_run()
+    with pytest.raises(RuntimeError, match="closed"):
+        client.send("two")
+    assert len(client.runs) == 1
 
 
 def test_a_run_is_stopped_by_its_id_or_with_its_thread() -> None:
@@ -255,228 +306,6 @@ def test_the_last_words_to_a_client_before_a_shutdown_are_expected_with_its_end(
     run_virtual(main())
 
 
-# What nobody expected.
-
-
-def test_a_wait_that_comes_upon_an_error_raises_it() -> None:
-    with (
-        pytest.raises(UnexpectedError, match="the library answered error_message code='malformed"),
-        converse(HANDLER) as client,
-    ):
-        client.send_frame("{")
-        client.expect("pong")
-
-
-def test_an_error_that_is_left_is_raised_at_the_end() -> None:
-    with pytest.raises(UnexpectedError, match="malformed_frame"), converse(HANDLER) as client:
-        client.send_frame("{")
-
-
-#: For a client that hangs: its session ends half a minute later, and it cannot be told why.
-TOO_SLOW = "ended a connection of user-1 with the error slow_consumer; expect_closed"
-
-
-def test_a_connection_that_ended_with_an_error_is_raised_at_the_end() -> None:
-    with pytest.raises(UnexpectedError, match=TOO_SLOW), converse(HANDLER) as client:
-        client.transport.hang()
-        client.send("one")
-        client.wait(60)
-
-
-def test_a_connection_that_ended_with_an_error_is_raised_by_a_wait_at_once() -> None:
-    with pytest.raises(UnexpectedError, match=TOO_SLOW), converse(HANDLER) as client:
-        client.transport.hang()
-        client.send("one")
-        client.expect_run()
-
-
-def test_a_connection_that_ended_with_an_error_is_not_forgotten_with_the_next_one() -> None:
-    with (
-        pytest.raises(UnexpectedError, match=TOO_SLOW),
-        converse(Endpoint(HANDLER, on_disconnect="detach")) as client,
-    ):
-        client.transport.hang()
-        client.send("one")
-        client.wait(60)
-        client.reconnect()
-        client.wait(2 * 3600)
-
-
-def test_of_two_connections_that_ended_with_an_error_each_is_to_be_expected() -> None:
-    with pytest.raises(UnexpectedError, match=TOO_SLOW), converse(HANDLER) as client:
-        for _ in range(2):
-            client.transport.hang()
-            client.send("one")
-            client.wait(60)
-            client.reconnect()
-        client.transport.hang()
-        client.send("one")
-        client.expect_closed("slow_consumer")
-
-
-def by_its_code(client: Client) -> ReceivedFrame:
-    return client.expect_error("slow_consumer")
-
-
-def by_its_type(client: Client) -> ReceivedFrame:
-    return client.expect("error_message")
-
-
-@pytest.mark.parametrize("expect", [by_its_code, by_its_type])
-def test_a_connection_that_ended_with_an_error_is_expected_by_the_error_that_said_so(
-    expect: Callable[[Client], ReceivedFrame],
-) -> None:
-    async def talk(run: Run) -> None:
-        for _ in range(300):
-            await run.chunk("x" * 10_000)
-
-    with converse(
-        Endpoint(AgentMessageHandler(talk), limits=Limits(lag_events=10), on_disconnect="detach")
-    ) as client:
-        client.transport.hang()
-        client.send("go")
-        client.wait(0.1)
-        client.transport.read_on()
-        expect(client)
-
-
-def test_what_the_agent_of_an_expected_run_raised_is_raised() -> None:
-    with (
-        pytest.raises(ValueError, match="what the author reads") as raised,
-        converse(HANDLER) as client,
-    ):
-        client.send("fail")
-        client.expect_run()
-    assert "agent_failed" in raised.value.__notes__[0]
-
-
-def test_a_failed_run_that_is_left_is_raised_at_the_end() -> None:
-    with pytest.raises(ValueError, match="what the author reads"), converse(HANDLER) as client:
-        client.send("fail")
-        client.expect("agent_failed")
-
-
-def test_a_failed_run_that_no_client_saw_is_raised_at_the_end() -> None:
-    with (
-        pytest.raises(UnexpectedError, match="failed, and no client saw that") as raised,
-        converse(Endpoint(HANDLER, on_disconnect="detach")) as client,
-    ):
-        client.transport.hang()
-        client.send("fail")
-    assert isinstance(raised.value.__cause__, ValueError)
-
-
-def failing_hook(finished: RunFinished) -> None:
-    raise LookupError("what the author reads")
-
-
-def test_a_run_that_fails_once_its_client_is_gone_is_raised_at_the_end() -> None:
-    with (
-        pytest.raises(UnexpectedError, match="failed, and no client saw that") as raised,
-        converse(Endpoint(HANDLER, on_disconnect="detach")) as client,
-    ):
-        client.send("fail")
-        client.disconnect()
-        client.wait(2 * 3600)
-    assert isinstance(raised.value.__cause__, ValueError)
-
-
-def test_what_is_logged_as_an_error_is_raised_at_the_end() -> None:
-    handler = AgentMessageHandler(agent, on_run_finished=failing_hook)
-    with (
-        pytest.raises(UnexpectedError, match="the library logged hook_failed") as raised,
-        converse(handler) as client,
-    ):
-        client.send("one")
-        client.expect_run()
-    assert isinstance(raised.value.__cause__, LookupError)
-
-
-def test_what_is_logged_is_raised_in_the_place_of_a_wait_that_fails() -> None:
-    handler = AgentMessageHandler(agent, on_run_finished=failing_hook)
-    with pytest.raises(UnexpectedError, match="hook_failed"), converse(handler) as client:
-        client.send("one")
-        client.expect("pong")
-
-
-def test_what_is_logged_is_expected_by_its_name() -> None:
-    handler = AgentMessageHandler(agent, on_run_finished=failing_hook)
-    with pytest.raises(UnexpectedError, match="hook_failed"), converse(handler) as client:
-        client.send("one")
-        client.expect_run()
-        client.expect_log("handler_failed")
-
-
-def test_where_logging_is_switched_off_what_an_agent_raises_is_raised_all_the_same() -> None:
-    logging.disable()
-    try:
-        with pytest.raises(ValueError, match="what the author reads"), converse(HANDLER) as client:
-            client.send("fail")
-            client.expect_run()
-    finally:
-        logging.disable(logging.NOTSET)
-
-
-def test_where_logging_is_switched_off_what_is_logged_is_still_unexpected() -> None:
-    logging.disable()
-    try:
-        handler = AgentMessageHandler(agent, on_run_finished=failing_hook)
-        with pytest.raises(UnexpectedError, match="hook_failed"), converse(handler) as client:
-            client.send("one")
-            client.expect_run()
-    finally:
-        logging.disable(logging.NOTSET)
-
-
-def test_conversations_of_one_task_keep_apart() -> None:
-    async def main() -> None:
-        async with (
-            converse_async(HANDLER, timeout=7200) as one,
-            converse_async(HANDLER, timeout=7200) as other,
-        ):
-            await one.send("fail")
-            await other.send("two")
-            assert isinstance((await one.expect_run("failed")).error, ValueError)
-            assert (await other.expect_run()).error is None
-
-    run_virtual(main())
-
-
-def test_a_conversation_hears_nothing_of_another_within_it() -> None:
-    with converse(HANDLER) as client:
-        run_agent(agent, "fail", expect="failed")
-        with converse(HANDLER) as other:
-            other.send("fail")
-            other.expect_run("failed")
-        client.send("one")
-        assert client.expect_run().error is None
-
-
-def test_what_is_logged_may_be_expected() -> None:
-    handler = AgentMessageHandler(agent, on_run_finished=failing_hook)
-    with converse(handler) as client:
-        client.send("one")
-        trouble = client.expect_log("hook_failed")
-        client.expect_run()
-        with pytest.raises(AssertionError, match="no log line hook_failed came"):
-            client.expect_log("hook_failed")
-    assert trouble.event == "hook_failed"
-    assert trouble.fields["error"] == "LookupError"
-    assert isinstance(trouble.error, LookupError)
-
-
-def test_what_a_test_raises_itself_is_not_hidden_by_what_was_left() -> None:
-    with pytest.raises(KeyError), converse(HANDLER) as client:
-        client.send_frame("{")
-        raise KeyError
-
-
-def test_runs_that_the_end_of_the_conversation_cancels_are_nothing_unexpected() -> None:
-    with converse(HANDLER) as client:
-        client.send("one")
-    assert HANDLER.get_stats()["runs_cancelled"] >= 1
-
-
 # Connections.
 
 
@@ -542,6 +371,20 @@ def test_a_client_can_be_made_to_lose_its_connection() -> None:
         client.reconnect()
         client.send("one", message_id="message-1")
         client.expect_run()
+
+
+def test_a_client_that_comes_back_goes_on_in_its_thread() -> None:
+    with converse(Endpoint(HANDLER, thread_policy="reject", on_disconnect="detach")) as client:
+        client.send("one")
+        for _ in range(2):
+            client.disconnect()
+            client.reconnect()
+        client.send("two")
+        client.expect_error("thread_busy")
+        client.stop()
+        first = client.expect_run("cancelled")
+        client.send("three")
+        assert client.expect_run().thread_id == first.thread_id
 
 
 # What is talked to.

@@ -116,12 +116,27 @@ def test_it_is_shown_a_line_for_each_event() -> None:
     assert "not ended" in repr(Transcript([STARTED]))
 
 
-def test_of_many_frames_the_last_are_shown_and_long_ones_are_cut() -> None:
-    lines = listed([frame(number, "agent_thinking", text="x" * 999) for number in range(1, 1001)])
-    assert lines.splitlines()[0].strip() == "... 900 more"
-    assert len(lines.splitlines()) == 101
-    assert max(map(len, lines.splitlines())) < 200
-    assert lines.splitlines()[1].strip().startswith("901 agent_thinking")
+def test_of_many_frames_the_middle_is_left_out_and_long_ones_are_cut() -> None:
+    frames = [frame(number, "agent_thinking", text="x" * 999) for number in range(1, 1001)]
+    lines = listed(frames).splitlines()
+    assert [line.split()[0] for line in lines] == [
+        *map(str, range(1, 21)),
+        "...",
+        *map(str, range(921, 1001)),
+    ]
+    assert lines[20].strip() == "... 900 more"
+    assert max(map(len, lines)) < 200
+    assert len(listed(frames[:100]).splitlines()) == 100
+
+
+def test_heartbeats_in_a_row_are_one_line() -> None:
+    beat = received('{"type": "heartbeat", "payload": {}}')
+    assert listed([beat, STARTED, beat, beat, beat, STARTED]).splitlines() == [
+        "    1 heartbeat",
+        "    2 agent_started message_id='m' agent='a'",
+        "    5 heartbeat (the last of 3)",
+        "    6 agent_started message_id='m' agent='a'",
+    ]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"payload": {}}', '{"type": 7}'])

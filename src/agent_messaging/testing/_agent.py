@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
-from agent_messaging._handler import AgentMessageHandler
+from agent_messaging._handler import AgentMessageHandler, RunFinished
 from agent_messaging._messages import Message, MessageType
 from agent_messaging._registry import AgentLike
 from agent_messaging._run import NO_METADATA
 from agent_messaging._timeouts import timeout_after
 from agent_messaging.testing._determinism import counted_ids, loop_clock
 from agent_messaging.testing._loop import refuse_within_a_loop, run_virtual, waiting_tasks
+from agent_messaging.testing._payload import payload_saying
 from agent_messaging.testing._received import listed
 from agent_messaging.testing._transcript import Ending, Transcript, check_ending
 from agent_messaging.testing._transports import RecordingTransport
@@ -21,6 +22,9 @@ __all__ = ["REAL_TIMEOUT", "VIRTUAL_TIMEOUT", "run_agent", "run_agent_async"]
 #: Seconds that a test waits for anything. In virtual time a day is over at once.
 REAL_TIMEOUT: Final = 5.0
 VIRTUAL_TIMEOUT: Final = 24 * 3600.0
+
+#: How a test says of a trouble that it is meant.
+_ADVICE: Final = "; converse() and expect_log() are for one that is meant"
 
 
 def run_agent(
@@ -45,7 +49,8 @@ def run_agent(
     Args:
         agent: what an `AgentMessageHandler` takes.
         text: what the user says.
-        expect: how the run is to end; None for any way.
+        expect: how the client is to see the run end; None for any way, and for a transport that
+            fails before the end.
         type: of the message: one of the three that start a run.
         payload: more of the message, for the agent to read in ``run.message.payload``.
         user_id: whose message it is.
@@ -60,9 +65,12 @@ def run_agent(
         The run as the client saw it: of a transport that failed, what that accepted.
 
     Raises:
-        Exception: what the agent raised, if the run was not expected to fail.
-        UnexpectedError: the run ended otherwise than expected, the message was refused, or the
-            library logged a trouble.
+        Exception: what the agent raised, if the run was not expected to fail. What is no
+            Exception, as SystemExit, whatever was expected; but a CancelledError of an agent that
+            nobody cancelled is an UnexpectedError.
+        UnexpectedError: the run ended otherwise than expected, the message was refused, the library
+            logged a trouble, or a run that the agent had a handler of its own work on failed.
+        ValueError: ``payload`` has a text of its own.
         AssertionError: the run did not end in time; the message lists what came, and what waits.
         RuntimeError: an event loop is running in this thread.
     """
@@ -104,12 +112,19 @@ async def run_agent_async(
         BaseException: as `run_agent`.
     """
     transport = RecordingTransport() if transport is None else transport
+    finished: list[RunFinished] = []
     handler = AgentMessageHandler(
-        agent, run_timeout=run_timeout, clock=loop_clock(), new_id=counted_ids()
+        agent,
+        run_timeout=run_timeout,
+        on_run_finished=finished.append,
+        clock=loop_clock(),
+        new_id=counted_ids(),
     )
-    key = "user_request" if type == MessageType.START_AGENT else "text"
     message = Message(
-        type=type, payload={**payload, key: text}, message_id="message-1", thread_id="thread-1"
+        type=type,
+        payload=payload_saying(type, text, payload),
+        message_id="message-1",
+        thread_id="thread-1",
     )
     begun = len(transport.frames)
     is_cancelled = False
@@ -136,11 +151,12 @@ async def run_agent_async(
             handling.result()
     frames = transport.received[begun:]
     transcript = Transcript(
-        [frame for frame in frames if frame.is_of_run],
-        next(iter(troubles.run_errors.values()), None),
+        [frame for frame in frames if frame.is_of_run], finished[0].error if finished else None
     )
-    troubles.check("; converse() and expect_log() are for one that is meant")
-    if not transcript.frames and frames:
+    troubles.check(f"{_ADVICE}\n{transcript!r}")
+    if not finished and not is_cancelled:
         raise UnexpectedError(f"the message was refused:\n{listed(frames)}")
     check_ending(transcript, expect)
+    troubles.expected_runs.update(run.context.run_id for run in finished)
+    troubles.check_runs(_ADVICE)
     return transcript

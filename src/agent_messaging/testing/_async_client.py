@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Final, Protocol, TypeVar, final
 
 from agent_messaging._endpoint import Endpoint
@@ -12,25 +13,25 @@ from agent_messaging._run import NO_METADATA
 from agent_messaging._session import Session
 from agent_messaging._session_end import FAREWELLS, SessionEndReason
 from agent_messaging._timeouts import timeout_after
+from agent_messaging.testing._inbox import Inbox
 from agent_messaging.testing._loop import VirtualTimeLoop
-from agent_messaging.testing._received import ReceivedFrame, listed, received
+from agent_messaging.testing._payload import payload_saying
+from agent_messaging.testing._received import ReceivedFrame, received
 from agent_messaging.testing._transcript import Ending, Transcript, check_ending
 from agent_messaging.testing._transports import RecordingTransport
-from agent_messaging.testing._troubles import LoggedTrouble, Troubles, UnexpectedError
+from agent_messaging.testing._troubles import (
+    HANDLER_FAILED,
+    LoggedTrouble,
+    Troubles,
+    UnexpectedError,
+)
 
 __all__ = ["ADVICE", "AsyncClient", "Conversation"]
 
 T = TypeVar("T")
 
-#: The line in the log of a handler of the host's own that raised.
-_HANDLER_FAILED: Final = "handler_failed"
-
 #: How a test says of a trouble that it is meant.
 ADVICE: Final = "; expect_log() says that this is meant"
-
-_TERMINAL: Final = frozenset(
-    {MessageType.AGENT_COMPLETED, MessageType.AGENT_FAILED, MessageType.AGENT_CANCELLED}
-)
 
 
 class Conversation(Protocol):
@@ -52,7 +53,7 @@ class Conversation(Protocol):
         ...
 
     def new_message_id(self) -> str:
-        """An id that no message has had."""
+        """An id for a message, each once."""
         ...
 
     async def join(self, user_id: str, metadata: Mapping[str, object]) -> "AsyncClient":
@@ -72,7 +73,6 @@ class AsyncClient:
         user_id: whose client it is.
         transport: its connection at this moment: have it hang or fail.
         session: the endpoint's side of that.
-        expected_runs: the ids of the runs whose ends a test has waited for.
     """
 
     session: Session
@@ -84,25 +84,22 @@ class AsyncClient:
         self.transport: RecordingTransport = RecordingTransport()
         self._conversation = conversation
         self._metadata = metadata
-        self._frames: list[ReceivedFrame] = []
-        #: Of the frames those that no wait has come upon yet, and the errors among them apart.
-        self._unread: list[ReceivedFrame] = []
-        self._errors: list[ReceivedFrame] = []
-        self._runs: dict[str, list[ReceivedFrame]] = {}
-        #: Its connections, but those whose ends a test has waited for.
+        self._inbox = Inbox(user_id, conversation.troubles)
+        #: Its connections, and those of them whose ends a test has waited for.
         self._sessions: list[Session] = []
-        self.expected_runs: Final[set[str]] = set()
+        self._expected_ends: list[Session] = []
+        self._thread_id: str | None = None
         self._changed = asyncio.Event()
 
     @property
     def frames(self) -> tuple[ReceivedFrame, ...]:
         """All that it received, on all of its connections."""
-        return tuple(self._frames)
+        return tuple(self._inbox.frames)
 
     @property
     def runs(self) -> tuple[Transcript, ...]:
         """The runs that it saw something of, in the order in which it did."""
-        return tuple(self._transcript(run_id) for run_id in self._runs)
+        return self._inbox.runs
 
     # Out.
 
@@ -124,18 +121,23 @@ class AsyncClient:
             type: of the message: one of the three that start a run.
             payload: more for the agent to read.
             message_id: the client's name for the message; by default ``message-1`` and so on.
-            thread_id: the conversation; by default the session's own.
+            thread_id: the conversation; by default the session's own, and after `reconnect` the one
+                that it had before.
 
         Returns:
             The ``message_id``.
+
+        Raises:
+            ValueError: the payload has a text of its own.
+            AssertionError: the connection is closed.
         """
-        key = "user_request" if type == MessageType.START_AGENT else "text"
         message_id = message_id or self._conversation.new_message_id()
         frame: dict[str, object] = {
             "type": type,
-            "payload": {**payload, key: text},
+            "payload": payload_saying(type, text, payload),
             "message_id": message_id,
         }
+        thread_id = thread_id or self._thread_id
         await self.send_frame(frame if thread_id is None else {**frame, "thread_id": thread_id})
         return message_id
 
@@ -155,8 +157,16 @@ class AsyncClient:
         await _settle()
 
     async def stop(self, run_id: str | None = None) -> None:
-        """Ask for the end of a run; by default of all in the session's thread."""
-        named = {"thread_id": self.session.thread_id} if run_id is None else {"run_id": run_id}
+        """Ask for the end of a run; by default of all in the session's thread.
+
+        Raises:
+            AssertionError: the connection is closed, or there is no thread yet.
+        """
+        named = {"run_id": run_id}
+        if run_id is None:
+            named = {"thread_id": self.session.thread_id or self._thread_id}
+            if named["thread_id"] is None:
+                raise AssertionError("there is no thread to stop before a message is sent")
         await self.send_frame({"type": MessageType.STOP_AGENT, "payload": named})
 
     # In.
@@ -170,20 +180,11 @@ class AsyncClient:
                 an agent raised in the meantime.
         """
         is_error = type == MessageType.ERROR_MESSAGE
-        queue = self._errors if is_error else self._unread
-
-        def take() -> ReceivedFrame | None:
-            while queue:
-                frame = queue.pop(0)
-                if frame.type == type:
-                    return frame
-            return None
-
-        frame = await self._until(take, type, timeout, is_error=is_error)
+        frame = await self._until(lambda: self._inbox.take(type), type, timeout, is_error=is_error)
         if is_error:
-            code = frame.payload.get("code")
-            told = (each for each in self._sessions if code and _farewell(each) == code)
-            self._excuse(next(told, None))
+            said = frame.payload.get("code")
+            told = (session for session, code in self._unexpected_ends() if code == said)
+            self._expected_ends.extend(islice(told, 1))
         return frame
 
     async def expect_error(self, code: str, *, timeout: float | None = None) -> ReceivedFrame:
@@ -196,9 +197,9 @@ class AsyncClient:
         """
         frame = await self.expect(MessageType.ERROR_MESSAGE, timeout=timeout)
         if frame.payload.get("code") != code:
-            raise UnexpectedError(f"expected the error {code}, not\n  {frame}")
+            raise UnexpectedError(f"expected the error {code}, not\n  {frame}\n{self._inbox}")
         if code == ErrorCode.AGENT_ERROR:
-            self._conversation.troubles.excuse(_HANDLER_FAILED)
+            self._conversation.troubles.excuse(HANDLER_FAILED)
         return frame
 
     async def expect_run(
@@ -213,7 +214,8 @@ class AsyncClient:
         Args:
             how: it is to end; None for any way.
             message_id: of the run's message, whose start or place in the queue this client has
-                seen; by default it is the next run that came, and was not expected yet.
+                seen; by default it is the next run that came, and was not expected yet. That of
+                a message which is sent again is the run that it had the first time.
             timeout: seconds to wait at most; by default the conversation's.
 
         Raises:
@@ -221,24 +223,16 @@ class AsyncClient:
             UnexpectedError: the run ended otherwise than expected, or an error came that was not.
             AssertionError: no run ended in time; the message lists what came.
         """
-
-        def take() -> str | None:
-            for run_id, frames in self._runs.items():
-                is_meant = message_id is None or message_id == frames[0].payload.get("message_id")
-                if is_meant and run_id not in self.expected_runs:
-                    return run_id if frames[-1].type in _TERMINAL else None
-            return None
-
         what = "end of a run" if message_id is None else f"end of the run of {message_id}"
-        run_id = await self._until(take, what, timeout)
-        self.expected_runs.add(run_id)
-        self._unread = [frame for frame in self._unread if frame.run_id != run_id]
-        transcript = self._transcript(run_id)
+        transcript = await self._until(lambda: self._inbox.take_run(message_id), what, timeout)
         check_ending(transcript, how)
         return transcript
 
     async def expect_log(self, event: str, *, timeout: float | None = None) -> LoggedTrouble:
         """Wait for a warning or an error that the library logs, by the name of its event.
+
+        And for what a client that is gone is not told: ``run_finished`` of a run that failed, where
+        no `expect_run` is for it, and ``frame_refused``.
 
         Raises:
             AssertionError: none came in time; the message lists the frames that did.
@@ -259,10 +253,11 @@ class AsyncClient:
         session, closed = self.session, self.transport.closed
         was = await self._until(lambda: closed[0] if closed else None, "close", timeout, True)
         if was != reason:
-            raise UnexpectedError(f"expected the session to end as {reason}, not as {was}")
-        code = _farewell(session)
-        self._excuse(session)
-        self._errors = [frame for frame in self._errors if frame.payload.get("code") != code]
+            raise UnexpectedError(
+                f"expected the session to end as {reason}, not as {was}; {self._inbox}"
+            )
+        self._expected_ends.append(session)
+        self._inbox.drop_errors(_error_of(session))
 
     async def wait(self, seconds: float) -> None:
         """Let time pass; in virtual time it takes none."""
@@ -278,15 +273,12 @@ class AsyncClient:
 
     async def reconnect(self) -> None:
         """Come back after `disconnect`, and resume the runs that had not ended."""
+        self._thread_id = self.session.thread_id or self._thread_id
         await self.disconnect()
         await self.connect()
-        after = {
-            run_id: frames[-1].seq
-            for run_id, frames in self._runs.items()
-            if frames[-1].type not in _TERMINAL
-        }
+        after = self._inbox.open_runs
         if after:
-            await self.send_frame({"type": MessageType.RESUME, "payload": {"after": after}})
+            await self.send_frame({"type": MessageType.RESUME, "payload": {"after": dict(after)}})
 
     async def another(
         self, user_id: str | None = None, *, metadata: Mapping[str, object] = NO_METADATA
@@ -300,7 +292,8 @@ class AsyncClient:
 
         async def take(frame: str) -> None:
             await transport(frame)
-            self._note(received(frame))
+            self._inbox.add(received(frame))
+            self._changed.set()
 
         async def close(reason: SessionEndReason) -> None:
             await transport.close(reason)
@@ -324,43 +317,24 @@ class AsyncClient:
             BaseException: what the agent of a failed run raised.
             UnexpectedError: a run failed, an error came, or a connection ended for one.
         """
-        for run_id in self._runs:
-            transcript = self._transcript(run_id)
-            if run_id not in self.expected_runs and transcript.outcome == "failed":
-                check_ending(transcript, "completed")
+        self._inbox.check_runs()
         self._check_errors()
+        self._inbox.check_refusals({session.connection_id for session in self._sessions})
 
     def _check_errors(self) -> None:
-        for frame in self._errors:
-            logged = self._conversation.troubles.logged
-            failed = (each.error for each in logged if each.event == _HANDLER_FAILED)
+        self._inbox.check_errors()
+        for _, code in self._unexpected_ends():
             raise UnexpectedError(
-                f"the library answered {frame}; expect_error() says that this is meant"
-            ) from next(failed, None)
+                f"the library ended a connection of {self.user_id} with the error {code}; "
+                f"expect_closed() says that this is meant; {self._inbox}"
+            )
+
+    def _unexpected_ends(self) -> Iterator[tuple[Session, ErrorCode]]:
+        """The connections that ended with an error, whether or not that could be sent."""
         for session in self._sessions:
-            code = _farewell(session)
-            if code is not None:
-                raise UnexpectedError(
-                    f"the library ended a connection of {self.user_id} with the error {code}; "
-                    "expect_closed() says that this is meant"
-                )
-
-    def _excuse(self, session: Session | None) -> None:
-        """Have the end of a connection be expected."""
-        self._sessions = [each for each in self._sessions if each is not session]
-
-    def _note(self, frame: ReceivedFrame) -> None:
-        self._frames.append(frame)
-        is_error = frame.type == MessageType.ERROR_MESSAGE
-        (self._errors if is_error else self._unread).append(frame)
-        if frame.is_of_run and frame.run_id is not None and frame.seq is not None:
-            run = self._runs.setdefault(frame.run_id, [])
-            if not run or frame.seq > (run[-1].seq or 0):  # it may be sent again
-                run.append(frame)
-        self._changed.set()
-
-    def _transcript(self, run_id: str) -> Transcript:
-        return Transcript(self._runs[run_id], self._conversation.troubles.run_errors.get(run_id))
+            code = _error_of(session)
+            if code is not None and session not in self._expected_ends:
+                yield session, code
 
     async def _until(
         self,
@@ -390,26 +364,21 @@ class AsyncClient:
                     await self._changed.wait()
         except TimeoutError:
             pass
-        self._conversation.troubles.check(ADVICE)
+        troubles = self._conversation.troubles
+        troubles.check(f"{ADVICE}; {self._inbox}")
         closing = f"\n{self._closing}" if self.session.end is not None else ""
         raise AssertionError(
-            f"no {what} came in {seconds:g} s; {self.user_id} got:\n{listed(self._frames)}{closing}"
-        ) from self._fault
+            f"no {what} came in {seconds:g} s; {self._inbox}{closing}"
+        ) from troubles.fault
 
     @property
     def _closing(self) -> str:
         reason = None if self.session.end is None else self.session.end.reason
         return f"the connection of {self.user_id} has ended as {reason}"
 
-    @property
-    def _fault(self) -> BaseException | None:
-        """What the agent of a run raised of which no test expected to fail; None if none did."""
-        errors = self._conversation.troubles.run_errors.items()
-        return next((error for run_id, error in errors if run_id not in self.expected_runs), None)
 
-
-def _farewell(session: Session) -> ErrorCode | None:
-    """The error with which a session ended, whether or not it could be sent; None without one."""
+def _error_of(session: Session) -> ErrorCode | None:
+    """The error with which a session ended; None where it has not, or without one."""
     if session.end is None or session.end.reason not in FAREWELLS:
         return None
     return FAREWELLS[session.end.reason][0]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Mapping
+from contextvars import copy_context
 from typing import Any, Final, TypeVar, final
 
 from agent_messaging._messages import MessageType
@@ -25,7 +26,7 @@ class Client:
     Made by `converse`, and by `another`. The event loop runs while a method is called, and not
     between the calls. What the library answers as an error, and what it logs, has to be expected: a
     wait that comes upon an error that was not raises it, and the end of the conversation whatever
-    is left.
+    is left. After that, and within an event loop, a method raises a RuntimeError.
 
     Attributes:
         user_id: whose client it is.
@@ -68,6 +69,7 @@ class Client:
             The ``message_id``.
 
         Raises:
+            ValueError: the payload has a text of its own.
             AssertionError: the connection is closed.
         """
         sending = self._client.send(
@@ -84,7 +86,11 @@ class Client:
         self._run(self._client.send_frame(frame))
 
     def stop(self, run_id: str | None = None) -> None:
-        """Ask for the end of a run; by default of all in the session's thread."""
+        """Ask for the end of a run; by default of all in the session's thread.
+
+        Raises:
+            AssertionError: the connection is closed, or there is no thread yet.
+        """
         self._run(self._client.stop(run_id))
 
     # In.
@@ -126,7 +132,7 @@ class Client:
         return self._run(self._client.expect_run(how, message_id=message_id, timeout=timeout))
 
     def expect_log(self, event: str, *, timeout: float | None = None) -> LoggedTrouble:
-        """Wait for a warning or an error that the library logs, by the name of its event.
+        """Wait for a warning or an error in the log by its event; see `AsyncClient.expect_log`.
 
         Raises:
             AssertionError: none came in time; the message lists the frames that did.
@@ -162,4 +168,8 @@ class Client:
         return Client(self._runner, self._run(self._client.another(user_id, metadata=metadata)))
 
     def _run(self, call: Coroutine[Any, Any, T]) -> T:
-        return self._runner.run(call)
+        try:
+            # The test's own context variables are those that an agent reads.
+            return self._runner.run(call, context=copy_context())
+        finally:
+            call.close()  # where the conversation is over, it was not begun

@@ -10,7 +10,6 @@ from typing import Final, final
 
 from agent_messaging._endpoint import Endpoint
 from agent_messaging._handler import MessageHandler
-from agent_messaging._messages import MessageType
 from agent_messaging._run import NO_METADATA
 from agent_messaging.testing._agent import REAL_TIMEOUT, VIRTUAL_TIMEOUT
 from agent_messaging.testing._async_client import ADVICE, AsyncClient
@@ -21,7 +20,7 @@ from agent_messaging.testing._loop import (
     closing_runner,
     refuse_within_a_loop,
 )
-from agent_messaging.testing._troubles import Troubles, UnexpectedError
+from agent_messaging.testing._troubles import Troubles
 
 __all__ = ["AsyncConversation", "SyncConversation", "converse", "converse_async"]
 
@@ -117,7 +116,7 @@ class AsyncConversation:
         self._messages = count(1)
 
     def new_message_id(self) -> str:
-        """An id that no message has had."""
+        """An id for a message, each once."""
         return f"message-{next(self._messages)}"
 
     async def join(self, user_id: str, metadata: Mapping[str, object]) -> AsyncClient:
@@ -155,12 +154,7 @@ class AsyncConversation:
     def _check(self) -> None:
         for client in self._clients:
             client.check()
-        expected = {run_id for client in self._clients for run_id in client.expected_runs}
-        for run_id, outcome in self.troubles.outcomes.items():
-            if run_id not in expected and outcome == MessageType.AGENT_FAILED:
-                raise UnexpectedError(
-                    f"{run_id} failed, and no client saw that"
-                ) from self.troubles.run_errors.get(run_id)
+        self.troubles.check_runs(ADVICE)
         self.troubles.check(ADVICE)
 
     def _wake(self) -> None:

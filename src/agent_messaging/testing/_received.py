@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from itertools import groupby
 from typing import Any, Final, cast, final
 
 from agent_messaging._events import (
@@ -38,8 +39,10 @@ _EVENTS: Final[Mapping[str, type[RunEvent]]] = {
     )
 }
 
-#: Frames that a failure's message lists, the last ones; a long answer has thousands of chunks.
-_LISTED: Final = 100
+#: Lines of frames in a failure's message, the first ones and the last; a long answer has thousands
+#: of chunks.
+_FIRST: Final = 20
+_LAST: Final = 80
 #: Characters of one frame in such a list.
 _LINE: Final = 160
 
@@ -125,9 +128,23 @@ _TYPES: Final = frozenset(MessageType)
 
 
 def listed(frames: Iterable[ReceivedFrame]) -> str:
-    """The frames for a failure's message: a numbered line each, the last ones if they are many."""
-    lines = [f"  {number:3} {frame}" for number, frame in enumerate(frames, 1)]
+    """The frames for a failure's message: a numbered line each, the middle left out of many.
+
+    Heartbeats in a row are one line: whoever waits for long gets thousands.
+    """
+    lines: list[str] = []
+    for are_heartbeats, group in groupby(enumerate(frames, 1), _is_heartbeat):
+        listing = [f"  {number:3} {frame}" for number, frame in group]
+        if are_heartbeats and len(listing) > 1:
+            listing = [f"{listing[-1]} (the last of {len(listing)})"]
+        lines += listing
     if not lines:
         return "  nothing"
-    left_out = len(lines) - _LISTED
-    return "\n".join(lines if left_out <= 0 else [f"  ... {left_out} more", *lines[left_out:]])
+    left_out = len(lines) - _FIRST - _LAST
+    if left_out > 0:
+        lines[_FIRST:-_LAST] = [f"  ... {left_out} more"]
+    return "\n".join(lines)
+
+
+def _is_heartbeat(numbered: tuple[int, ReceivedFrame]) -> bool:
+    return numbered[1].type == MessageType.HEARTBEAT

@@ -1,5 +1,6 @@
 """One run as a client saw it, with what a test asks of it."""
 
+from asyncio import CancelledError
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -249,17 +250,18 @@ def check_ending(run: Transcript, how: Ending | None) -> None:
 
     Raises:
         BaseException: what its agent raised, with the run as a note.
-        UnexpectedError: it raised nothing.
+        UnexpectedError: it raised nothing, or a CancelledError, which would have the test pass for
+            cancelled.
         ValueError: no run ends like that.
     """
     if how not in (None, *_ENDINGS.values()):
         raise ValueError(f"a run ends as one of {', '.join(_ENDINGS.values())}, not as {how}")
     if how in (None, run.outcome):
         return
-    if run.error is not None:
-        run.error.add_note(repr(run))
-        raise run.error
-    raise UnexpectedError(f"expected a run that ended as {how}\n{run!r}")
+    if run.error is None or isinstance(run.error, CancelledError):
+        raise UnexpectedError(f"expected a run that ended as {how}\n{run!r}") from run.error
+    run.error.add_note(repr(run))
+    raise run.error
 
 
 def _call_of(event: RunEvent) -> tuple[str | None, str]:
