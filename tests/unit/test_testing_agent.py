@@ -20,6 +20,7 @@ from agent_messaging.compat import adapt_service
 from agent_messaging.testing import (
     RecordingTransport,
     UnexpectedError,
+    counted_ids,
     run_agent,
     run_agent_async,
     run_virtual,
@@ -160,6 +161,35 @@ def test_a_message_that_is_refused_is_an_error_though_nothing_arrives() -> None:
         run_agent(count, "  ", expect=None, transport=RecordingTransport(fails_at=1))
 
 
+def test_a_message_that_is_refused_is_an_error_though_it_is_cancelled_then() -> None:
+    slow = RecordingTransport(seconds=2)
+    with pytest.raises(UnexpectedError, match="refused"):
+        run_agent(count, "  ", transport=slow, cancel_after=1, expect=None)
+
+
+def test_a_run_is_cancelled_at_its_first_step() -> None:
+    assert run_agent(count, "one", cancel_after=0, expect="cancelled").events
+
+
+def test_the_transcript_is_of_one_run_though_another_has_the_same_transport() -> None:
+    transport = RecordingTransport()
+
+    async def share(run: Run) -> str:
+        message = Message(type="chat", payload={"text": "go"}, thread_id="thread-1")
+        await AgentMessageHandler(echo, new_id=counted_ids("inner-")).handle_message(
+            "user-1", transport, message
+        )
+        return "outer"
+
+    run = run_agent(share, "go", transport=transport)
+    assert run.result == "outer"
+    run.assert_golden_path()
+
+
+async def echo(run: Run) -> str:
+    return run.request
+
+
 def test_a_payload_may_not_say_another_text() -> None:
     with pytest.raises(ValueError, match="payload has 'content'"):
         run_agent(count, "one", payload={"content": "two"})
@@ -174,7 +204,7 @@ async def delegate(run: Run) -> None:
 
 
 def test_the_failed_run_of_a_handler_within_the_agent_is_raised() -> None:
-    with pytest.raises(UnexpectedError, match="no client saw that; converse") as raised:
+    with pytest.raises(UnexpectedError, match=r"logged run_finished .*; converse") as raised:
         run_agent(delegate, "go")
     assert isinstance(raised.value.__cause__, ValueError)
 

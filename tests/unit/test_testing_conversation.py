@@ -22,6 +22,7 @@ from agent_messaging import (
 )
 from agent_messaging.eventlog.sqlite import SqliteEventLog
 from agent_messaging.testing import (
+    HangError,
     UnexpectedError,
     VirtualTimeLoop,
     check_stream,
@@ -99,6 +100,51 @@ def test_the_run_of_a_message_that_is_sent_again_is_that_of_the_first_time() -> 
         assert client.expect_run(message_id="m").frames == run.frames
 
 
+def test_of_two_runs_of_a_message_the_one_that_was_not_expected_yet_is_given() -> None:
+    async def main() -> None:
+        endpoint = Endpoint(HANDLER)
+        async with converse_async(endpoint, timeout=7200) as client:
+            await client.send("hello", message_id="m")
+            first = await client.expect_run(message_id="m")
+            await endpoint.forget("user-1")
+            await client.expect_closed("forgotten")
+            await client.reconnect()
+            await client.send("hello", message_id="m")
+            second = await client.expect_run(message_id="m")
+            assert second.run_id != first.run_id
+            assert (await client.expect_run(message_id="m")).run_id == second.run_id
+            with pytest.raises(AssertionError, match="no end of a run came"):
+                await client.expect_run()
+
+    run_virtual(main())
+
+
+def test_a_loop_that_hangs_is_told_of_as_it_is() -> None:
+    async def spin(run: Run) -> None:
+        while True:  # noqa: ASYNC110 - it never ends, and never waits
+            await asyncio.sleep(0)
+
+    with (
+        pytest.raises(HangError),
+        converse(AgentMessageHandler(spin)) as client,
+    ):
+        client.send("one")
+
+
+def test_a_loop_that_hangs_while_a_frame_waits_is_told_of_as_it_is() -> None:
+    async def spin(run: Run) -> None:
+        await asyncio.sleep(1)
+        while True:  # noqa: ASYNC110 - it never ends, and never waits
+            await asyncio.sleep(0)
+
+    endpoint = Endpoint(AgentMessageHandler(spin), limits=Limits(pending_replies=4))
+    with pytest.raises(HangError), converse(endpoint) as client:
+        client.send("one")
+        client.transport.hang()
+        for _ in range(6):
+            client.send_frame({"type": "ping"})
+
+
 def test_a_text_is_said_in_one_place() -> None:
     with converse(HANDLER) as client:
         for payload in ({"message": "other"}, {"content": None}, {"text": "other"}):
@@ -129,10 +175,10 @@ def test_an_agent_reads_the_context_variables_of_the_test() -> None:
             assert client.expect_run().result == value
 
 
-def test_before_a_message_is_sent_there_is_nothing_to_stop() -> None:
+def test_before_a_message_is_accepted_there_is_nothing_to_stop() -> None:
     with (
         converse(HANDLER) as client,
-        pytest.raises(AssertionError, match="no thread to stop before a message is sent"),
+        pytest.raises(AssertionError, match="no thread to stop before a message is accepted"),
     ):
         client.stop()
 
@@ -371,6 +417,37 @@ def test_a_client_can_be_made_to_lose_its_connection() -> None:
         client.reconnect()
         client.send("one", message_id="message-1")
         client.expect_run()
+
+
+def test_a_client_that_comes_back_stops_what_runs_in_its_thread() -> None:
+    with converse(Endpoint(HANDLER, on_disconnect="detach")) as client:
+        client.send("one")
+        client.reconnect()
+        client.stop()
+        client.expect_run("cancelled")
+
+
+def test_a_client_of_several_threads_goes_on_in_its_first_one_however_often_it_comes_back() -> None:
+    with converse(Endpoint(HANDLER, on_disconnect="detach")) as client:
+        client.send("one", thread_id="a")
+        client.expect_run()
+        for _ in range(2):
+            client.reconnect()
+            client.send("two", thread_id="b", message_id="m")
+            assert client.expect_run(message_id="m").thread_id == "b"
+            client.send("three")
+            client.stop()
+            assert client.expect_run("cancelled").thread_id == "a"
+
+
+def test_a_message_that_is_sent_again_is_of_its_own_thread_after_a_reconnection() -> None:
+    with converse(HANDLER) as client:
+        client.send("one", thread_id="a")
+        client.send("two", thread_id="b", message_id="m")
+        first = client.expect_run(message_id="m")
+        client.reconnect()
+        client.send("two", message_id="m")
+        assert client.expect_run(message_id="m").run_id == first.run_id
 
 
 def test_a_client_that_comes_back_goes_on_in_its_thread() -> None:

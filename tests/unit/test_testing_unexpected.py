@@ -1,8 +1,10 @@
 """What the kit raises in a conversation since no test has said that it expects it."""
 
 import asyncio
+import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,10 @@ from agent_messaging import (
     MessageRouter,
     Run,
     RunFinished,
+    WebSocketLike,
+    as_transport,
 )
+from agent_messaging.compat import adapt_service
 from agent_messaging.testing import (
     Client,
     ReceivedFrame,
@@ -22,6 +27,7 @@ from agent_messaging.testing import (
     UnexpectedError,
     converse,
     converse_async,
+    counted_ids,
     run_agent,
     run_virtual,
 )
@@ -54,7 +60,7 @@ def test_an_error_that_is_left_is_raised_at_the_end() -> None:
 
 
 #: For a client that hangs: its session ends half a minute later, and it cannot be told why.
-TOO_SLOW = "ended a connection of user-1 with the error slow_consumer; expect_closed"
+TOO_SLOW = "ended the connection as slow_consumer; expect_closed"
 
 
 def test_a_connection_that_ended_with_an_error_is_raised_at_the_end() -> None:
@@ -139,7 +145,7 @@ def test_a_failed_run_that_is_left_is_raised_at_the_end() -> None:
 
 def test_a_failed_run_that_no_client_saw_is_raised_at_the_end() -> None:
     with (
-        pytest.raises(UnexpectedError, match="failed, and no client saw that") as raised,
+        pytest.raises(UnexpectedError, match="the library logged run_finished") as raised,
         converse(Endpoint(HANDLER, on_disconnect="detach")) as client,
     ):
         client.transport.hang()
@@ -153,7 +159,7 @@ def failing_hook(finished: RunFinished) -> None:
 
 def test_a_run_that_fails_once_its_client_is_gone_is_raised_at_the_end() -> None:
     with (
-        pytest.raises(UnexpectedError, match="failed, and no client saw that") as raised,
+        pytest.raises(UnexpectedError, match="the library logged run_finished") as raised,
         converse(Endpoint(HANDLER, on_disconnect="detach")) as client,
     ):
         client.send("fail")
@@ -253,9 +259,10 @@ def test_what_a_test_raises_itself_is_not_hidden_by_what_was_left() -> None:
 
 
 def test_runs_that_the_end_of_the_conversation_cancels_are_nothing_unexpected() -> None:
-    with converse(HANDLER) as client:
+    handler = AgentMessageHandler(agent)
+    with converse(handler) as client:
         client.send("one")
-    assert HANDLER.get_stats()["runs_cancelled"] >= 1
+    assert handler.get_stats()["runs_cancelled"] == 1
 
 
 # Runs of which no client is told.
@@ -268,11 +275,16 @@ async def orchestrate(run: Run) -> str:
     return "done"
 
 
+async def ask_nothing(run: Run) -> str:
+    """Has a handler of its own work on a message without a text."""
+    message = Message(type="chat", payload={"text": " "})
+    await HANDLER.handle_message("inner", RecordingTransport(), message)
+    return "done"
+
+
 def test_the_failed_run_of_a_handler_within_an_agent_is_raised() -> None:
     with (
-        pytest.raises(
-            UnexpectedError, match="failed, and no client saw that; expect_log"
-        ) as raised,
+        pytest.raises(UnexpectedError, match=r"logged run_finished .*; expect_log") as raised,
         converse(AgentMessageHandler(orchestrate)) as client,
     ):
         client.send("fail")
@@ -304,6 +316,34 @@ def test_a_run_that_one_tab_expects_to_fail_is_expected_in_the_other() -> None:
         client.expect_run("failed")
 
 
+def test_the_refused_message_of_a_handler_within_an_agent_is_raised() -> None:
+    with (
+        pytest.raises(UnexpectedError, match=r"logged message_refused .* code=missing_content"),
+        converse(AgentMessageHandler(ask_nothing)) as client,
+    ):
+        client.send("one")
+        client.expect_run()
+    with converse(AgentMessageHandler(ask_nothing)) as client:
+        client.send("one")
+        client.expect_run()
+        client.expect_log("message_refused")
+
+
+def test_runs_of_two_handlers_with_the_same_ids_are_apart() -> None:
+    async def within(run: Run) -> str:
+        inner = AgentMessageHandler(agent, new_id=counted_ids())
+        message = Message(type="chat", payload={"text": "fail"}, thread_id="t")
+        await inner.handle_message("inner", RecordingTransport(), message)
+        return "done"
+
+    handler = AgentMessageHandler(within, new_id=counted_ids())
+    with converse(Endpoint(handler, new_id=counted_ids())) as client:
+        for _ in range(2):
+            client.send("one")
+            assert client.expect_run().error is None
+        assert {client.expect_log("run_finished").fields["user_id"] for _ in range(2)} == {"inner"}
+
+
 # What an agent raises.
 
 
@@ -332,6 +372,29 @@ def test_a_run_that_was_stopped_is_not_why_a_wait_fails() -> None:
         with pytest.raises(AssertionError, match="no pong came") as raised:
             client.expect("pong", timeout=1)
     assert raised.value.__cause__ is None
+
+
+def test_what_an_agent_raised_is_why_a_wait_fails_whatever_failed_before() -> None:
+    class GivingUp:
+        async def handle_user_message(self, websocket: Any, **_: object) -> None:
+            await websocket.send_json({"type": "agent_failed", "code": "no", "message": "no"})
+
+        handle_start_agent = handle_user_message
+
+    async def delegate(run: Run) -> None:
+        message = Message(type="chat", payload={"text": run.request})
+        await AgentMessageHandler(adapt_service(GivingUp())).handle_message(
+            "inner", RecordingTransport(), message
+        )
+        raise ValueError("what the author reads")
+
+    with converse(AgentMessageHandler(delegate)) as client:
+        client.send("one")
+        with pytest.raises(AssertionError, match="no pong came") as raised:
+            client.expect("pong")
+        client.expect_run("failed")
+        client.expect_log("run_finished")
+    assert isinstance(raised.value.__cause__, ValueError)
 
 
 # Answers that do not arrive.
@@ -368,6 +431,50 @@ def test_a_refusal_that_did_not_arrive_may_be_expected() -> None:
         client.disconnect()
 
 
+def test_a_refusal_that_arrived_is_not_in_the_log_to_expect() -> None:
+    with converse(HANDLER) as client:
+        client.send_frame("{")
+        client.expect_error("malformed_frame")
+        client.transport.hang()
+        client.send_frame({"type": "nonsense"})
+        assert client.expect_log("frame_refused").fields["code"] == "unsupported_type"
+        with pytest.raises(AssertionError, match="no log line frame_refused"):
+            client.expect_log("frame_refused", timeout=1)
+        client.disconnect()
+
+
+def test_a_refusal_that_did_not_arrive_is_not_made_up_for_by_last_words() -> None:
+    async def main() -> None:
+        endpoint = Endpoint(HANDLER)
+        async with converse_async(endpoint) as client:
+            client.transport.hang()
+            await client.send_frame({"type": "ping"})  # whose answer is being sent
+            endpoint.start_draining()
+            await client.send_frame({"type": "chat", "payload": {"text": "one"}})
+            async with asyncio.TaskGroup() as group:
+                group.create_task(endpoint.__aexit__(None, None, None))
+                await client.wait(7)  # once what waited was dropped, and the last words wait
+                client.transport.read_on()
+            await client.expect_closed("shutdown")
+            assert [frame.type for frame in client.frames][1:] == ["pong", "error_message"]
+
+    with pytest.raises(UnexpectedError, match="the error shutting_down, which did not arrive"):
+        run_virtual(main())
+
+
+def test_a_refusal_is_not_expected_with_last_words_of_the_same_code() -> None:
+    async def main() -> None:
+        endpoint = Endpoint(HANDLER)
+        async with converse_async(endpoint) as client:
+            endpoint.start_draining()
+            await client.send("one")
+            await endpoint.__aexit__(None, None, None)
+            await client.expect_closed("shutdown")
+
+    with pytest.raises(UnexpectedError, match=r"code='shutting_down' .* message_id='message-1'"):
+        run_virtual(main())
+
+
 def test_a_refusal_that_did_not_arrive_is_that_of_the_client_who_sent_it() -> None:
     with pytest.raises(UnexpectedError, match="bob got"), converse(HANDLER) as client:
         bob = client.another("bob")
@@ -375,6 +482,64 @@ def test_a_refusal_that_did_not_arrive_is_that_of_the_client_who_sent_it() -> No
         bob.send_frame("{")
         client.send_frame("{")
         client.expect_error("malformed_frame")
+
+
+# Ends of connections.
+
+
+def test_the_end_of_a_connection_without_last_words_excuses_no_error() -> None:
+    class Complaining:
+        supported_types = frozenset({"complain"})
+
+        def can_handle(self, message_type: str) -> bool:
+            return message_type == "complain"
+
+        async def handle_message(
+            self, user_id: str, websocket: WebSocketLike | None, message: Message
+        ) -> bool:
+            assert websocket is not None
+            frame = {"type": "error_message", "payload": {"text": "no code at all"}}
+            await as_transport(websocket)(json.dumps(frame))
+            return True
+
+        def get_stats(self) -> Mapping[str, object]:
+            return {}
+
+    with (
+        pytest.raises(UnexpectedError, match="no code at all"),
+        converse(Endpoint(Complaining(), idle_timeout=60)) as client,
+    ):
+        client.send_frame({"type": "complain"})
+        client.expect_closed("idle")
+
+
+def test_an_error_that_tells_of_no_end_excuses_none() -> None:
+    with pytest.raises(UnexpectedError, match=TOO_SLOW), converse(HANDLER) as client:
+        client.send_frame("{")
+        client.expect_error("malformed_frame")
+        client.transport.hang()
+        client.send("one")
+        client.wait(60)
+
+
+def test_an_error_that_tells_of_an_end_tells_of_that_of_its_own_connection() -> None:
+    async def talk(run: Run) -> None:
+        for _ in range(300):
+            await run.chunk("x" * 10_000)
+
+    endpoint = Endpoint(
+        AgentMessageHandler(talk), limits=Limits(lag_events=10), on_disconnect="detach"
+    )
+    with pytest.raises(UnexpectedError, match=TOO_SLOW), converse(endpoint) as client:
+        client.transport.hang()
+        client.send("go")
+        client.wait(60)  # which it cannot be told of
+        client.reconnect()
+        client.transport.hang()
+        client.send("go", thread_id="another")
+        client.wait(0.1)
+        client.transport.read_on()
+        client.expect_error("slow_consumer")
 
 
 # What a failure shows.

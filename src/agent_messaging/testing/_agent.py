@@ -12,7 +12,7 @@ from agent_messaging._timeouts import timeout_after
 from agent_messaging.testing._determinism import counted_ids, loop_clock
 from agent_messaging.testing._loop import refuse_within_a_loop, run_virtual, waiting_tasks
 from agent_messaging.testing._payload import payload_saying
-from agent_messaging.testing._received import listed
+from agent_messaging.testing._received import listed, run_key
 from agent_messaging.testing._transcript import Ending, Transcript, check_ending
 from agent_messaging.testing._transports import RecordingTransport
 from agent_messaging.testing._troubles import Troubles, UnexpectedError
@@ -22,9 +22,6 @@ __all__ = ["REAL_TIMEOUT", "VIRTUAL_TIMEOUT", "run_agent", "run_agent_async"]
 #: Seconds that a test waits for anything. In virtual time a day is over at once.
 REAL_TIMEOUT: Final = 5.0
 VIRTUAL_TIMEOUT: Final = 24 * 3600.0
-
-#: How a test says of a trouble that it is meant.
-_ADVICE: Final = "; converse() and expect_log() are for one that is meant"
 
 
 def run_agent(
@@ -69,7 +66,8 @@ def run_agent(
             Exception, as SystemExit, whatever was expected; but a CancelledError of an agent that
             nobody cancelled is an UnexpectedError.
         UnexpectedError: the run ended otherwise than expected, the message was refused, the library
-            logged a trouble, or a run that the agent had a handler of its own work on failed.
+            logged a trouble, or a message on which the agent had another handler work was refused
+            or its run failed.
         ValueError: ``payload`` has a text of its own.
         AssertionError: the run did not end in time; the message lists what came, and what waits.
         RuntimeError: an event loop is running in this thread.
@@ -150,13 +148,15 @@ async def run_agent_async(
         if not (is_cancelled and handling.cancelled()):
             handling.result()
     frames = transport.received[begun:]
-    transcript = Transcript(
-        [frame for frame in frames if frame.is_of_run], finished[0].error if finished else None
-    )
-    troubles.check(f"{_ADVICE}\n{transcript!r}")
-    if not finished and not is_cancelled:
+    if not finished:
         raise UnexpectedError(f"the message was refused:\n{listed(frames)}")
+    (run,) = finished
+    key = (run.context.user_id, run.context.thread_id, run.context.run_id)
+    own = [frame for frame in frames if frame.is_of_run and run_key(frame) == key]
+    transcript = Transcript(own, run.error)
+    advice = f"; converse() and expect_log() are for one that is meant\n{transcript!r}"
+    troubles.check(advice)
     check_ending(transcript, expect)
-    troubles.expected_runs.update(run.context.run_id for run in finished)
-    troubles.check_runs(_ADVICE)
+    troubles.expected_runs.add(key)
+    troubles.check_runs(advice)
     return transcript

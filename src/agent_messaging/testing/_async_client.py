@@ -2,8 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol, TypeVar, final
 
 from agent_messaging._endpoint import Endpoint
@@ -11,12 +10,13 @@ from agent_messaging._errors import ErrorCode
 from agent_messaging._messages import MessageType
 from agent_messaging._run import NO_METADATA
 from agent_messaging._session import Session
-from agent_messaging._session_end import FAREWELLS, SessionEndReason
+from agent_messaging._session_end import SessionEndReason
 from agent_messaging._timeouts import timeout_after
+from agent_messaging.testing._connection import Connection
 from agent_messaging.testing._inbox import Inbox
 from agent_messaging.testing._loop import VirtualTimeLoop
 from agent_messaging.testing._payload import payload_saying
-from agent_messaging.testing._received import ReceivedFrame, received
+from agent_messaging.testing._received import ReceivedFrame
 from agent_messaging.testing._transcript import Ending, Transcript, check_ending
 from agent_messaging.testing._transports import RecordingTransport
 from agent_messaging.testing._troubles import (
@@ -69,27 +69,38 @@ class AsyncClient:
     and that it ends a connection with an error, has to be expected: a wait that comes upon an error
     that was not raises it, and the end of the conversation whatever is left.
 
+    Its ``str`` lists what it received.
+
     Attributes:
         user_id: whose client it is.
-        transport: its connection at this moment: have it hang or fail.
-        session: the endpoint's side of that.
     """
-
-    session: Session
 
     def __init__(
         self, conversation: "Conversation", user_id: str, metadata: Mapping[str, object]
     ) -> None:
         self.user_id: Final[str] = user_id
-        self.transport: RecordingTransport = RecordingTransport()
         self._conversation = conversation
         self._metadata = metadata
         self._inbox = Inbox(user_id, conversation.troubles)
-        #: Its connections, and those of them whose ends a test has waited for.
-        self._sessions: list[Session] = []
-        self._expected_ends: list[Session] = []
+        self._connections: list[Connection] = []
+        #: The thread that it keeps when it comes back, and the messages that it has sent.
         self._thread_id: str | None = None
+        self._sent: set[str] = set()
         self._changed = asyncio.Event()
+
+    def __str__(self) -> str:
+        """All that it received."""
+        return str(self._inbox)
+
+    @property
+    def transport(self) -> RecordingTransport:
+        """Its connection at this moment: have it hang or fail."""
+        return self._connections[-1].transport
+
+    @property
+    def session(self) -> Session:
+        """The endpoint's side of that."""
+        return self._connections[-1].session
 
     @property
     def frames(self) -> tuple[ReceivedFrame, ...]:
@@ -121,8 +132,8 @@ class AsyncClient:
             type: of the message: one of the three that start a run.
             payload: more for the agent to read.
             message_id: the client's name for the message; by default ``message-1`` and so on.
-            thread_id: the conversation; by default the session's own, and after `reconnect` the one
-                that it had before.
+            thread_id: the conversation; by default the session's own, which `reconnect` keeps. A
+                message that is sent again is by default of the conversation that it was of.
 
         Returns:
             The ``message_id``.
@@ -137,7 +148,9 @@ class AsyncClient:
             "payload": payload_saying(type, text, payload),
             "message_id": message_id,
         }
-        thread_id = thread_id or self._thread_id
+        if message_id not in self._sent:
+            thread_id = thread_id or self._thread_id
+        self._sent.add(message_id)
         await self.send_frame(frame if thread_id is None else {**frame, "thread_id": thread_id})
         return message_id
 
@@ -160,13 +173,12 @@ class AsyncClient:
         """Ask for the end of a run; by default of all in the session's thread.
 
         Raises:
-            AssertionError: the connection is closed, or there is no thread yet.
+            AssertionError: the connection is closed, or no message was accepted yet.
         """
-        named = {"run_id": run_id}
-        if run_id is None:
-            named = {"thread_id": self.session.thread_id or self._thread_id}
-            if named["thread_id"] is None:
-                raise AssertionError("there is no thread to stop before a message is sent")
+        thread_id = self._thread_id or self.session.thread_id
+        if run_id is None and thread_id is None:
+            raise AssertionError("there is no thread to stop before a message is accepted")
+        named = {"thread_id": thread_id} if run_id is None else {"run_id": run_id}
         await self.send_frame({"type": MessageType.STOP_AGENT, "payload": named})
 
     # In.
@@ -180,12 +192,12 @@ class AsyncClient:
                 an agent raised in the meantime.
         """
         is_error = type == MessageType.ERROR_MESSAGE
-        frame = await self._until(lambda: self._inbox.take(type), type, timeout, is_error=is_error)
-        if is_error:
-            said = frame.payload.get("code")
-            told = (session for session, code in self._unexpected_ends() if code == said)
-            self._expected_ends.extend(islice(told, 1))
-        return frame
+        take = self._take_error if is_error else lambda: self._inbox.take(type)
+        return await self._until(take, type, timeout, is_error=is_error)
+
+    def _take_error(self) -> ReceivedFrame | None:
+        errors = (connection.take_error() for connection in self._connections)
+        return next(filter(None, errors), None)
 
     async def expect_error(self, code: str, *, timeout: float | None = None) -> ReceivedFrame:
         """Wait for the next ``error_message``, which has to have this code.
@@ -214,8 +226,9 @@ class AsyncClient:
         Args:
             how: it is to end; None for any way.
             message_id: of the run's message, whose start or place in the queue this client has
-                seen; by default it is the next run that came, and was not expected yet. That of
-                a message which is sent again is the run that it had the first time.
+                seen; by default it is the next run that came, and was not expected yet. One that
+                was is given again, at once, if no other is of the message: it was sent again, and
+                the events with which that is answered are there for `expect`.
             timeout: seconds to wait at most; by default the conversation's.
 
         Raises:
@@ -231,8 +244,9 @@ class AsyncClient:
     async def expect_log(self, event: str, *, timeout: float | None = None) -> LoggedTrouble:
         """Wait for a warning or an error that the library logs, by the name of its event.
 
-        And for what a client that is gone is not told: ``run_finished`` of a run that failed, where
-        no `expect_run` is for it, and ``frame_refused``.
+        And for what no client is told: ``run_finished`` of a run that failed, ``frame_refused``
+        where the answer has not arrived, and ``message_refused`` where an agent has a handler of
+        its own work on a message.
 
         Raises:
             AssertionError: none came in time; the message lists the frames that did.
@@ -243,21 +257,21 @@ class AsyncClient:
     async def expect_closed(
         self, reason: SessionEndReason, *, timeout: float | None = None
     ) -> None:
-        """Wait until the library has closed the connection, for this reason.
+        """Wait until the library has closed the present connection, for this reason.
 
         The error that tells the client so is expected with it.
 
         Raises:
             AssertionError: it was not closed in time, or for another reason.
         """
-        session, closed = self.session, self.transport.closed
+        connection = self._connections[-1]
+        closed = connection.transport.closed
         was = await self._until(lambda: closed[0] if closed else None, "close", timeout, True)
         if was != reason:
             raise UnexpectedError(
                 f"expected the session to end as {reason}, not as {was}; {self._inbox}"
             )
-        self._expected_ends.append(session)
-        self._inbox.drop_errors(_error_of(session))
+        connection.expect_end()
 
     async def wait(self, seconds: float) -> None:
         """Let time pass; in virtual time it takes none."""
@@ -272,8 +286,11 @@ class AsyncClient:
         await _settle()
 
     async def reconnect(self) -> None:
-        """Come back after `disconnect`, and resume the runs that had not ended."""
-        self._thread_id = self.session.thread_id or self._thread_id
+        """Come back after `disconnect`, and resume the runs that had not ended.
+
+        As a front end does, it goes on in the thread that its first session had.
+        """
+        self._thread_id = self._thread_id or self.session.thread_id
         await self.disconnect()
         await self.connect()
         after = self._inbox.open_runs
@@ -288,22 +305,11 @@ class AsyncClient:
 
     async def connect(self) -> None:
         """Open a connection; `converse_async` has opened the first."""
-        transport = self.transport = RecordingTransport()
-
-        async def take(frame: str) -> None:
-            await transport(frame)
-            self._inbox.add(received(frame))
-            self._changed.set()
-
-        async def close(reason: SessionEndReason) -> None:
-            await transport.close(reason)
-            self._changed.set()
-
-        with self._conversation.troubles.listen():
-            self.session = await self._conversation.endpoint.open(
-                self.user_id, take, close=close, metadata=self._metadata
-            )
-        self._sessions.append(self.session)
+        troubles = self._conversation.troubles
+        connection = Connection(self._inbox, troubles, self._changed.set)
+        with troubles.listen():
+            await connection.open(self._conversation.endpoint, self.user_id, self._metadata)
+        self._connections.append(connection)
         await _settle()
 
     def wake(self) -> None:
@@ -315,26 +321,17 @@ class AsyncClient:
 
         Raises:
             BaseException: what the agent of a failed run raised.
-            UnexpectedError: a run failed, an error came, or a connection ended for one.
+            UnexpectedError: a run failed, an error came or did not arrive, or a connection ended
+                with one.
         """
         self._inbox.check_runs()
-        self._check_errors()
-        self._inbox.check_refusals({session.connection_id for session in self._sessions})
+        self._check_connections()
+        for connection in self._connections:
+            connection.check_answers()
 
-    def _check_errors(self) -> None:
-        self._inbox.check_errors()
-        for _, code in self._unexpected_ends():
-            raise UnexpectedError(
-                f"the library ended a connection of {self.user_id} with the error {code}; "
-                f"expect_closed() says that this is meant; {self._inbox}"
-            )
-
-    def _unexpected_ends(self) -> Iterator[tuple[Session, ErrorCode]]:
-        """The connections that ended with an error, whether or not that could be sent."""
-        for session in self._sessions:
-            code = _error_of(session)
-            if code is not None and session not in self._expected_ends:
-                yield session, code
+    def _check_connections(self) -> None:
+        for connection in self._connections:
+            connection.check()
 
     async def _until(
         self,
@@ -359,7 +356,7 @@ class AsyncClient:
                     if taken is not None:
                         return taken
                     if not is_error:
-                        self._check_errors()
+                        self._check_connections()
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
@@ -375,13 +372,6 @@ class AsyncClient:
     def _closing(self) -> str:
         reason = None if self.session.end is None else self.session.end.reason
         return f"the connection of {self.user_id} has ended as {reason}"
-
-
-def _error_of(session: Session) -> ErrorCode | None:
-    """The error with which a session ended; None where it has not, or without one."""
-    if session.end is None or session.end.reason not in FAREWELLS:
-        return None
-    return FAREWELLS[session.end.reason][0]
 
 
 async def _settle() -> None:

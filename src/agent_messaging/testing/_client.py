@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Coroutine, Mapping
 from contextvars import copy_context
+from inspect import CORO_CREATED, getcoroutinestate
 from typing import Any, Final, TypeVar, final
 
 from agent_messaging._messages import MessageType
@@ -24,9 +25,10 @@ class Client:
     """One client of an endpoint: what it sends, and what it waits for.
 
     Made by `converse`, and by `another`. The event loop runs while a method is called, and not
-    between the calls. What the library answers as an error, and what it logs, has to be expected: a
-    wait that comes upon an error that was not raises it, and the end of the conversation whatever
-    is left. After that, and within an event loop, a method raises a RuntimeError.
+    between the calls. What the library answers as an error, what it logs, and that it ends a
+    connection with an error, has to be expected: a wait that comes upon an error that was not
+    raises it, and the end of the conversation whatever is left. After the conversation, and within
+    an event loop, a method raises a RuntimeError.
 
     Attributes:
         user_id: whose client it is.
@@ -89,7 +91,7 @@ class Client:
         """Ask for the end of a run; by default of all in the session's thread.
 
         Raises:
-            AssertionError: the connection is closed, or there is no thread yet.
+            AssertionError: the connection is closed, or no message was accepted yet.
         """
         self._run(self._client.stop(run_id))
 
@@ -172,4 +174,5 @@ class Client:
             # The test's own context variables are those that an agent reads.
             return self._runner.run(call, context=copy_context())
         finally:
-            call.close()  # where the conversation is over, it was not begun
+            if getcoroutinestate(call) == CORO_CREATED:  # the conversation is over
+                call.close()

@@ -154,8 +154,9 @@ class AsyncConversation:
     def _check(self) -> None:
         for client in self._clients:
             client.check()
-        self.troubles.check_runs(ADVICE)
-        self.troubles.check(ADVICE)
+        advice = "; ".join((ADVICE, *map(str, self._clients)))
+        self.troubles.check_runs(advice)
+        self.troubles.check(advice)
 
     def _wake(self) -> None:
         for client in self._clients:

@@ -20,8 +20,9 @@ from agent_messaging._events import (
     ToolExecuting,
 )
 from agent_messaging._messages import MessageType
+from agent_messaging.testing._troubles import RunKey
 
-__all__ = ["ReceivedFrame", "listed", "received"]
+__all__ = ["ReceivedFrame", "listed", "received", "run_key"]
 
 _EVENTS: Final[Mapping[str, type[RunEvent]]] = {
     event.type: event
@@ -125,6 +126,11 @@ def received(text: str) -> ReceivedFrame:
 
 
 _TYPES: Final = frozenset(MessageType)
+
+
+def run_key(frame: ReceivedFrame) -> RunKey:
+    """The run that an event is of."""
+    return frame.user_id, frame.thread_id, frame.run_id
 
 
 def listed(frames: Iterable[ReceivedFrame]) -> str:

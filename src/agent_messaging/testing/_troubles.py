@@ -1,21 +1,26 @@
 """What the library logs while a test goes on, and what of that the test did not expect."""
 
 import logging
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Final, TypeAlias, final
 
 from agent_messaging._log import listener
 from agent_messaging._messages import MessageType
 
-__all__ = ["HANDLER_FAILED", "LoggedTrouble", "Troubles", "UnexpectedError"]
+__all__ = ["HANDLER_FAILED", "LoggedTrouble", "RunKey", "Troubles", "UnexpectedError"]
+
+#: A run by its user, its thread and its id. Two handlers of one test may give the same ids.
+RunKey: TypeAlias = tuple[object, object, object]
 
 #: The line in the log of a handler of the host's own that raised.
 HANDLER_FAILED: Final = "handler_failed"
 
 _RUN_FINISHED: Final = "run_finished"
+#: The refusal of a client's frame, and of a message on which the host has a handler work itself.
 _FRAME_REFUSED: Final = "frame_refused"
+_MESSAGE_REFUSED: Final = "message_refused"
 
 
 @final
@@ -38,6 +43,10 @@ class LoggedTrouble:
     fields: Mapping[str, object]
     error: BaseException | None
 
+    def __str__(self) -> str:
+        """The line, without its level."""
+        return " ".join((self.event, *(f"{name}={value}" for name, value in self.fields.items())))
+
 
 @final
 class Troubles:
@@ -46,24 +55,23 @@ class Troubles:
     However the host has set up logging, and of what its own test has led to alone.
 
     Attributes:
-        logged: what was logged as WARNING or above, and was not expected yet. The end of a run is
-            none of it.
-        refusals: the refusals of frames that no test has asked the log for. They are answered, and
-            whether the answer is expected is for the client that gets it.
-        expected_runs: the ids of runs whose ends a test has waited for, in whatever way.
-        run_errors: what the agents of runs raised that did not complete, by run id.
+        logged: what was logged as WARNING or above, or as the refusal of a message, and was not
+            expected yet. The end of a run is none of it.
+        refusals: the refusals of frames whose answers have not arrived.
+        expected_runs: the runs whose ends a test has waited for.
+        run_errors: what the agents of runs raised that did not complete.
         changed: called after each that was logged, in whatever thread did.
     """
 
     def __init__(self) -> None:
         self.logged: list[LoggedTrouble] = []
         self.refusals: list[LoggedTrouble] = []
-        self.expected_runs: set[str] = set()
-        self.run_errors: dict[str, BaseException] = {}
+        self.expected_runs: set[RunKey] = set()
+        self.run_errors: dict[RunKey, BaseException] = {}
         self.changed: Callable[[], object] = bool
         self._excused: list[LoggedTrouble] = []
-        #: Of the runs that failed, by run id.
-        self._failures: dict[str, LoggedTrouble] = {}
+        #: The ends of runs that failed.
+        self._failures: list[LoggedTrouble] = []
         self._cause: BaseException | None = None
 
     @contextmanager
@@ -85,15 +93,15 @@ class Troubles:
             return  # a run that some other test left behind, and that is collected now
         trouble = LoggedTrouble(event=event, fields=dict(fields), error=cause)
         if event == "run_error" and error is not None:
-            self.run_errors[str(fields["run_id"])] = error
+            self.run_errors[_key(fields)] = error
             return
         if event == _RUN_FINISHED:
             if fields["outcome"] != MessageType.AGENT_FAILED:
                 return
-            self._failures[str(fields["run_id"])] = trouble
+            self._failures.append(trouble)
         elif event == _FRAME_REFUSED:
             self.refusals.append(trouble)
-        elif level >= logging.WARNING:
+        elif level >= logging.WARNING or event == _MESSAGE_REFUSED:
             self.logged.append(trouble)
         else:
             return
@@ -102,8 +110,8 @@ class Troubles:
     def take(self, event: str) -> LoggedTrouble | None:
         """The first trouble of this name, which is thereby expected; None if there is none."""
         if event == _RUN_FINISHED:
-            for run_id, failure in self._unexpected_failures():
-                self.expected_runs.add(run_id)
+            for failure in self._unexpected_failures():
+                self._failures.remove(failure)
                 return failure
         for troubles in (self._excused, self.logged, self.refusals):
             for trouble in troubles:
@@ -114,9 +122,19 @@ class Troubles:
 
     def excuse(self, event: str) -> None:
         """Have the first trouble of this name be expected; it can still be taken."""
-        trouble = self.take(event)
-        if trouble is not None:
-            self._excused.append(trouble)
+        for trouble in self.logged:
+            if trouble.event == event:
+                self.logged.remove(trouble)
+                self._excused.append(trouble)
+                return
+
+    def arrived(self, connection_id: str, reply: Mapping[str, object]) -> None:
+        """Forget the refusal that an error answers, which is for the client now."""
+        answered = (connection_id, reply.get("code"), reply.get("message_id"))
+        for refusal in self.refusals:
+            if answered == tuple(map(refusal.fields.get, _ANSWERED)):
+                self.refusals.remove(refusal)
+                return
 
     def check(self, advice: str = "") -> None:
         """See that there is none that was not expected.
@@ -127,25 +145,30 @@ class Troubles:
         Raises:
             UnexpectedError: there is; its cause is what the host's code raised.
         """
-        for trouble in self.logged:
-            said = " ".join(f"{name}={value}" for name, value in trouble.fields.items())
-            raise UnexpectedError(
-                f"the library logged {trouble.event} {said}{advice}"
-            ) from trouble.error
+        _raise_first(self.logged, advice)
 
     def check_runs(self, advice: str = "") -> None:
         """See that no run has failed of which no test has said so; otherwise as `check`."""
-        for run_id, failure in self._unexpected_failures():
-            raise UnexpectedError(
-                f"{run_id} failed, and no client saw that{advice}"
-            ) from failure.error
+        _raise_first(self._unexpected_failures(), advice)
 
     @property
     def fault(self) -> BaseException | None:
-        """What the agent raised of a run of which no test expected to fail; None if none did."""
-        return next((failure.error for _, failure in self._unexpected_failures()), None)
+        """What an agent raised, of the first run that no test expected to fail; None for none."""
+        errors = (failure.error for failure in self._unexpected_failures())
+        return next((error for error in errors if error is not None), None)
 
-    def _unexpected_failures(self) -> Iterator[tuple[str, LoggedTrouble]]:
-        for run_id, failure in self._failures.items():
-            if run_id not in self.expected_runs:
-                yield run_id, failure
+    def _unexpected_failures(self) -> Iterator[LoggedTrouble]:
+        return (one for one in self._failures if _key(one.fields) not in self.expected_runs)
+
+
+#: What tells whether a refusal is the one that an error answers.
+_ANSWERED: Final = ("connection_id", "code", "message_id")
+
+
+def _raise_first(troubles: Iterable[LoggedTrouble], advice: str) -> None:
+    for trouble in troubles:
+        raise UnexpectedError(f"the library logged {trouble}{advice}") from trouble.error
+
+
+def _key(fields: Mapping[str, object]) -> RunKey:
+    return fields["user_id"], fields["thread_id"], fields["run_id"]
