@@ -17,6 +17,7 @@ from agent_messaging import (
     MessageType,
     RemoteError,
     Run,
+    RunFinished,
     WebSocketLike,
     as_transport,
 )
@@ -538,6 +539,20 @@ def test_what_a_handler_of_the_hosts_own_raises_is_raised() -> None:
         client.send_frame({"type": "weather"})
         client.expect_log("handler_failed")
         client.expect_error("agent_error")
+
+
+def test_each_failure_of_a_handler_of_the_hosts_own_may_be_expected() -> None:
+    def fail(finished: RunFinished) -> None:
+        raise LookupError("what the author reads")
+
+    router = MessageRouter(AgentMessageHandler(agent, on_run_finished=fail), Weather())
+    with converse(router) as client:
+        client.send("one")
+        client.expect_run()
+        for _ in range(2):
+            client.send_frame({"type": "weather"})
+            client.expect_error("agent_error")
+        client.expect_log("hook_failed")
 
 
 def test_an_endpoint_is_entered_and_left() -> None:
