@@ -132,6 +132,20 @@ def test_a_loop_that_hangs_is_told_of_as_it_is() -> None:
         client.send("one")
 
 
+def test_a_wait_in_which_the_loop_hung_takes_nothing_of_what_comes_later() -> None:
+    async def spin(run: Run) -> None:
+        await asyncio.sleep(1)
+        while True:  # noqa: ASYNC110 - it never ends, and never waits
+            await asyncio.sleep(0)
+
+    with converse(AgentMessageHandler(spin)) as client:
+        client.send("one")
+        with pytest.raises(HangError):
+            client.expect_run()
+        client.stop()
+        client.expect_run("cancelled")
+
+
 def test_a_loop_that_hangs_while_a_frame_waits_is_told_of_as_it_is() -> None:
     async def spin(run: Run) -> None:
         await asyncio.sleep(1)
@@ -451,6 +465,30 @@ def test_a_message_that_is_sent_again_is_of_its_own_thread_after_a_reconnection(
         assert client.expect_run(message_id="m").run_id == first.run_id
 
 
+def test_a_message_that_was_refused_is_sent_again_in_the_thread_of_its_client() -> None:
+    limits = Limits(messages_per_minute=1)
+    with converse(Endpoint(HANDLER, on_disconnect="detach", limits=limits)) as client:
+        client.send("one")
+        client.send("two", message_id="m")
+        client.expect_error("rate_limited")
+        client.wait(60)
+        client.reconnect()
+        client.send("two", message_id="m")
+        client.stop()
+        threads = {client.expect_run("cancelled").thread_id for _ in range(2)}
+    assert len(threads) == 1
+
+
+def test_a_message_that_was_refused_is_sent_again_in_the_thread_that_it_named() -> None:
+    with converse(Endpoint(HANDLER, limits=Limits(messages_per_minute=1))) as client:
+        client.send("one", thread_id="a")
+        client.send("two", thread_id="b", message_id="m")
+        client.expect_error("rate_limited")
+        client.wait(60)
+        client.send("two", message_id="m")
+        assert client.expect_run(message_id="m").thread_id == "b"
+
+
 def test_a_client_that_comes_back_goes_on_in_its_thread() -> None:
     with converse(Endpoint(HANDLER, thread_policy="reject", on_disconnect="detach")) as client:
         client.send("one")
@@ -553,6 +591,10 @@ def test_each_failure_of_a_handler_of_the_hosts_own_may_be_expected() -> None:
             client.send_frame({"type": "weather"})
             client.expect_error("agent_error")
         client.expect_log("hook_failed")
+        client.transport.hang()
+        client.send_frame({"type": "weather"})
+        client.disconnect()
+        client.expect_log("handler_failed")
 
 
 def test_an_endpoint_is_entered_and_left() -> None:

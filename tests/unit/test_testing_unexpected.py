@@ -316,6 +316,41 @@ def test_a_run_that_one_tab_expects_to_fail_is_expected_in_the_other() -> None:
         client.expect_run("failed")
 
 
+class Audited:
+    """A handler of the host's around the canonical one."""
+
+    supported_types = HANDLER.supported_types
+
+    def can_handle(self, message_type: str) -> bool:
+        return HANDLER.can_handle(message_type)
+
+    async def handle_message(
+        self, user_id: str, websocket: WebSocketLike | None, message: Message
+    ) -> bool:
+        return await HANDLER.handle_message(user_id, websocket, message)
+
+    def get_stats(self) -> Mapping[str, object]:
+        return {}
+
+
+def test_a_refusal_by_a_handler_within_the_hosts_is_expected_by_its_code() -> None:
+    with converse(Audited()) as client:
+        client.send(" ")
+        client.expect_error("missing_content")
+    with pytest.raises(UnexpectedError, match="missing_content"), converse(Audited()) as client:
+        client.send(" ")
+
+
+def test_a_failed_run_that_the_log_told_of_is_expected_when_its_client_comes_back() -> None:
+    with converse(Endpoint(HANDLER, on_disconnect="detach")) as client:
+        client.send("fail")
+        client.disconnect()
+        client.wait(7200)
+        client.expect_log("run_finished")
+        client.reconnect()
+        assert client.expect("agent_failed").payload["code"] == "agent_error"
+
+
 def test_the_refused_message_of_a_handler_within_an_agent_is_raised() -> None:
     with (
         pytest.raises(UnexpectedError, match=r"logged message_refused .* code=missing_content"),

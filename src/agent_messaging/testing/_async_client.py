@@ -83,9 +83,9 @@ class AsyncClient:
         self._metadata = metadata
         self._inbox = Inbox(user_id, conversation.troubles)
         self._connections: list[Connection] = []
-        #: The thread that it keeps when it comes back, and the messages that it has sent.
+        #: The thread that it keeps when it comes back, and those that it has named for messages.
         self._thread_id: str | None = None
-        self._sent: set[str] = set()
+        self._threads: dict[str, str | None] = {}
         self._changed = asyncio.Event()
 
     def __str__(self) -> str:
@@ -132,8 +132,8 @@ class AsyncClient:
             type: of the message: one of the three that start a run.
             payload: more for the agent to read.
             message_id: the client's name for the message; by default ``message-1`` and so on.
-            thread_id: the conversation; by default the session's own, which `reconnect` keeps. A
-                message that is sent again is by default of the conversation that it was of.
+            thread_id: the conversation; by default the session's own, which `reconnect` keeps, and
+                of a message that is sent again the one that was named for it.
 
         Returns:
             The ``message_id``.
@@ -148,10 +148,9 @@ class AsyncClient:
             "payload": payload_saying(type, text, payload),
             "message_id": message_id,
         }
-        if message_id not in self._sent:
-            thread_id = thread_id or self._thread_id
-        self._sent.add(message_id)
+        thread_id = thread_id or self._threads.get(message_id) or self._thread_id
         await self.send_frame(frame if thread_id is None else {**frame, "thread_id": thread_id})
+        self._threads[message_id] = thread_id
         return message_id
 
     async def send_frame(self, frame: str | bytes | Mapping[str, object]) -> None:
@@ -184,7 +183,7 @@ class AsyncClient:
     # In.
 
     async def expect(self, type: str, *, timeout: float | None = None) -> ReceivedFrame:  # noqa: A002 - the field's name
-        """Wait for the next frame of a type; those before it are passed over.
+        """Wait for the next frame of a type; those before it are passed over, but for errors.
 
         Raises:
             UnexpectedError: an error came that was not expected.
@@ -228,7 +227,8 @@ class AsyncClient:
             message_id: of the run's message, whose start or place in the queue this client has
                 seen; by default it is the next run that came, and was not expected yet. One that
                 was is given again, at once, if no other is of the message: it was sent again, and
-                the events with which that is answered are there for `expect`.
+                the events with which that is answered are there for `expect`. A run that cannot
+                end any more, as of a user who was forgotten, is passed over by naming the next.
             timeout: seconds to wait at most; by default the conversation's.
 
         Raises:

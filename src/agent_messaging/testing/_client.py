@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Coroutine, Mapping
 from contextvars import copy_context
-from inspect import CORO_CREATED, getcoroutinestate
+from inspect import CORO_CLOSED, CORO_CREATED, getcoroutinestate
 from typing import Any, Final, TypeVar, final
 
 from agent_messaging._messages import MessageType
@@ -98,7 +98,7 @@ class Client:
     # In.
 
     def expect(self, type: str, *, timeout: float | None = None) -> ReceivedFrame:  # noqa: A002 - the field's name
-        """Wait for the next frame of a type; those before it are passed over.
+        """Wait for the next frame of a type; those before it are passed over, but for errors.
 
         Raises:
             UnexpectedError: an error came that was not expected.
@@ -174,5 +174,9 @@ class Client:
             # The test's own context variables are those that an agent reads.
             return self._runner.run(call, context=copy_context())
         finally:
-            if getcoroutinestate(call) == CORO_CREATED:  # the conversation is over
+            state = getcoroutinestate(call)
+            if state == CORO_CREATED:  # the conversation is over
                 call.close()
+            elif state != CORO_CLOSED:  # the loop has given up, and is not to go on with it
+                tasks = asyncio.all_tasks(self._runner.get_loop())
+                next(task for task in tasks if task.get_coro() is call).cancel()

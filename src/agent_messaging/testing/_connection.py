@@ -56,7 +56,8 @@ class Connection:
         if frame.type == MessageType.ERROR_MESSAGE:
             self._errors.append(frame)
             if not self._is_farewell(frame):
-                self._troubles.arrived(self.session.connection_id, frame.payload)
+                session = self.session
+                self._troubles.arrived(session.user_id, session.connection_id, frame.payload)
         self._changed()
 
     async def _close(self, reason: SessionEndReason) -> None:
@@ -110,8 +111,9 @@ class Connection:
         Raises:
             UnexpectedError: one has not.
         """
+        own = {"user_id": self.session.user_id, "connection_id": self.session.connection_id}
         for refusal in self._troubles.refusals:
-            if refusal.fields["connection_id"] == self.session.connection_id:
+            if own.items() <= refusal.fields.items():
                 raise UnexpectedError(
                     f"the library answered the error {refusal.fields['code']}, which did not "
                     f"arrive; expect_log({refusal.event!r}) says that this is meant; {self._inbox}"

@@ -96,7 +96,7 @@ class Inbox:
         """
         for key in self._runs:
             transcript = self._transcript(key)
-            if transcript.outcome == "failed" and key not in self._troubles.expected_runs:
+            if transcript.outcome == "failed" and not self._troubles.expects(key):
                 check_ending(transcript, "completed")
 
     def __str__(self) -> str:

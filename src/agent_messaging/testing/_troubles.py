@@ -70,8 +70,9 @@ class Troubles:
         self.run_errors: dict[RunKey, BaseException] = {}
         self.changed: Callable[[], object] = bool
         self._excused: list[LoggedTrouble] = []
-        #: The ends of runs that failed.
+        #: The ends of runs that failed, and the runs of those that a test has asked the log for.
         self._failures: list[LoggedTrouble] = []
+        self._logged_runs: set[RunKey] = set()
         self._cause: BaseException | None = None
 
     @contextmanager
@@ -112,8 +113,9 @@ class Troubles:
         if event == _RUN_FINISHED:
             for failure in self._unexpected_failures():
                 self._failures.remove(failure)
+                self._logged_runs.add(_key(failure.fields))
                 return failure
-        for troubles in (self._excused, self.logged, self.refusals):
+        for troubles in (self.logged, self.refusals, self._excused):
             for trouble in troubles:
                 if trouble.event == event:
                     troubles.remove(trouble)
@@ -128,13 +130,20 @@ class Troubles:
                 self._excused.append(trouble)
                 return
 
-    def arrived(self, connection_id: str, reply: Mapping[str, object]) -> None:
+    def arrived(self, user_id: str, connection_id: str, reply: Mapping[str, object]) -> None:
         """Forget the refusal that an error answers, which is for the client now."""
-        answered = (connection_id, reply.get("code"), reply.get("message_id"))
-        for refusal in self.refusals:
-            if answered == tuple(map(refusal.fields.get, _ANSWERED)):
-                self.refusals.remove(refusal)
-                return
+        answered = {
+            "user_id": user_id,
+            "connection_id": connection_id,
+            "code": reply.get("code"),
+            "message_id": reply.get("message_id"),
+        }
+        for troubles in (self.refusals, self.logged):
+            for trouble in troubles:
+                is_refusal = trouble.event in {_FRAME_REFUSED, _MESSAGE_REFUSED}
+                if is_refusal and trouble.fields.items() <= answered.items():
+                    troubles.remove(trouble)
+                    return
 
     def check(self, advice: str = "") -> None:
         """See that there is none that was not expected.
@@ -146,6 +155,10 @@ class Troubles:
             UnexpectedError: there is; its cause is what the host's code raised.
         """
         _raise_first(self.logged, advice)
+
+    def expects(self, run: RunKey) -> bool:
+        """Whether a test has said of a run that it is to end as it did."""
+        return run in self.expected_runs or run in self._logged_runs
 
     def check_runs(self, advice: str = "") -> None:
         """See that no run has failed of which no test has said so; otherwise as `check`."""
@@ -159,10 +172,6 @@ class Troubles:
 
     def _unexpected_failures(self) -> Iterator[LoggedTrouble]:
         return (one for one in self._failures if _key(one.fields) not in self.expected_runs)
-
-
-#: What tells whether a refusal is the one that an error answers.
-_ANSWERED: Final = ("connection_id", "code", "message_id")
 
 
 def _raise_first(troubles: Iterable[LoggedTrouble], advice: str) -> None:
