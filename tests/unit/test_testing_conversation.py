@@ -120,24 +120,23 @@ def test_of_two_runs_of_a_message_the_one_that_was_not_expected_yet_is_given() -
     run_virtual(main())
 
 
-def test_a_loop_that_hangs_is_told_of_as_it_is() -> None:
-    async def spin(run: Run) -> None:
-        while True:  # noqa: ASYNC110 - it never ends, and never waits
-            await asyncio.sleep(0)
+async def spin(run: Run) -> None:
+    """Hangs after a second."""
+    await asyncio.sleep(1)
+    while True:  # noqa: ASYNC110 - it never ends, and never waits
+        await asyncio.sleep(0)
 
+
+def test_a_loop_that_hangs_is_told_of_as_it_is() -> None:
     with (
         pytest.raises(HangError),
         converse(AgentMessageHandler(spin)) as client,
     ):
         client.send("one")
+        client.wait(2)
 
 
 def test_a_wait_in_which_the_loop_hung_takes_nothing_of_what_comes_later() -> None:
-    async def spin(run: Run) -> None:
-        await asyncio.sleep(1)
-        while True:  # noqa: ASYNC110 - it never ends, and never waits
-            await asyncio.sleep(0)
-
     with converse(AgentMessageHandler(spin)) as client:
         client.send("one")
         with pytest.raises(HangError):
@@ -147,11 +146,6 @@ def test_a_wait_in_which_the_loop_hung_takes_nothing_of_what_comes_later() -> No
 
 
 def test_a_loop_that_hangs_while_a_frame_waits_is_told_of_as_it_is() -> None:
-    async def spin(run: Run) -> None:
-        await asyncio.sleep(1)
-        while True:  # noqa: ASYNC110 - it never ends, and never waits
-            await asyncio.sleep(0)
-
     endpoint = Endpoint(AgentMessageHandler(spin), limits=Limits(pending_replies=4))
     with pytest.raises(HangError), converse(endpoint) as client:
         client.send("one")
